@@ -63,6 +63,7 @@ bench:
 	@$(PY) bench/pipeline.py $(ARGS)
 	@$(PY) bench/edge.py $(ARGS)
 	@$(PY) bench/dlms.py $(ARGS)
+	@$(PY) bench/bus.py $(ARGS)
 	@$(PY) bench/startup.py $(ARGS)
 	@$(PY) bench/broker.py
 

@@ -19,16 +19,16 @@ class Watched:
 
 
 class Watch:
-    """Looks at the marks of all parts; has no clock: `now` is any clock's seconds."""
+    """Looks at the marks of all parts, which may come and go; has no clock: `now` is any clock's seconds."""
 
-    def __init__(self, parts: Iterable[Watched]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, parts: Callable[[], Iterable[Watched]]) -> None:
+        self._parts = parts
         self._seen: dict[str, tuple[object, float]] = {}
 
     def stuck(self, now: float) -> list[str]:
         """Return the names of the parts that made no progress for longer than they may."""
         found = []
-        for part in self._parts:
+        for part in self._parts():
             mark = part.mark()
             known, since = self._seen.get(part.name, (None, now))
             if mark is None or mark != known:

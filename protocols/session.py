@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -328,13 +329,20 @@ DLMS_SETTINGS: Mapping[str, SettingType] = MappingProxyType(
 class ModbusSettings:
     """How to reach a Modbus meter.
 
-    `unit` is its id (1 to 247), `model` the name of a shipped model (`protocols.modbus.model_names`), `framing`
-    `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin, `worst_latency` how many seconds later
-    an answer may still come: on RTU the line is kept quiet for so long after a request without answer.
+    `unit` is its id (1 to 247), `model` the name of a shipped model (`protocols.modbus.model_names`), of one in the
+    folder `models`, or a file; `framing` is `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin,
+    `worst_latency` how many seconds later an answer may still come: on RTU the line is kept quiet for so long after a
+    request without answer. `trusted`: nobody else can talk on the line, so the relay may be moved.
+    `sanctioned_load` in kW bounds by how much its energies can grow; without it the kind of meter does. `vouched_at`:
+    somebody has seen that this meter is the one it is taken for, and what it showed before counts for nothing.
     """
 
     unit: int
     model: str
+    models: Path | None = None
+    sanctioned_load: float | None = None
+    vouched_at: datetime | None = None
+    trusted: bool = False
     framing: str = "tcp"
     timeout: float = 1.0
     worst_latency: float = 0.5

@@ -26,6 +26,10 @@ COMMANDS = {
         "Run everything on embedded defaults: meters, broker, edge, central, pages. Ctrl-C ends it.",
     ),
     "run": Entry("service.run:run", "Run the roles that the configuration names, until SIGTERM or Ctrl-C."),
+    "reload": Entry(
+        "service.reload:reload",
+        "Let the running edge read its file anew: lines and meters come, go and change, and no other is disturbed.",
+    ),
     "check": Entry(
         "service.check:check",
         "Check a configuration file and the secrets it names; every mistake is shown where it stands.",
@@ -126,6 +130,10 @@ COMMANDS = {
         "tools.decode:decode",
         "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
     ),
+    "models": Entry(
+        "tools.models:models_group",
+        "Models of Modbus meters: those that are there, one of them, and your own tried.",
+    ),
     "push": Entry(
         "tools.pushes:push_group", "What meters push, and the companions that say how it is laid out."
     ),
@@ -175,6 +183,8 @@ def every_command() -> dict[tuple[str, ...], Any]:
     for name in COMMANDS:
         command = import_command(name)
         if isinstance(command, TyperGroup):
+            if command.invoke_without_command:
+                found[name,] = command
             found |= {(name, inner): child for inner, child in command.commands.items()}
         else:
             found[name,] = command

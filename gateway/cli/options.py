@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer._click.globals import get_current_context
 
 from gateway.cli.output import IST
 from gateway.errors import UsageError
@@ -72,3 +73,10 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
+
+
+def purpose(of: str | None) -> str:
+    """Return the command that is given and what it is about, as the edge tells others of it: `clock GEN:12345678`."""
+    context = get_current_context(silent=True)
+    words = context.command_path.split()[1:] if context is not None else []
+    return " ".join([*words, *([of] if of else [])]) or "a command"

@@ -21,6 +21,7 @@ import mapping.errors
 import protocols.errors
 from gateway.cli.commands import every_command
 from gateway.cli.exits import Exit
+from gateway.cli.reference_models import model_keys
 from gateway.config.file import Config
 from gateway.config.types import Section, section_in
 from protocols.errors import error_code
@@ -145,6 +146,8 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
+PARTS = {"modbus.md": model_keys}
+"""Pages of which only a part is generated, by what makes the page new."""
 REFERENCES = {"commands.md": commands, "settings.md": settings, "errors.md": errors}
 
 
@@ -153,6 +156,9 @@ def main() -> None:
     folder = Path(sys.argv[1])
     for name, make in REFERENCES.items():
         (folder / name).write_text(make(), encoding="utf-8")
+    for name, remake in PARTS.items():
+        page = folder / name
+        page.write_text(remake(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from gateway.config.checks import check_meters
+from gateway.config.field import FieldSection
 from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
+from gateway.config.modbus import ModelsSection, check_modbus, usual_framing
 from gateway.config.push import PushSection
 from gateway.config.targets import parse_target
 from gateway.config.types import Name, Port, Section
@@ -23,6 +25,7 @@ from gateway.config.web import WebSection, check_web
 from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
 from gateway.timekeeping.saved import FILE as CLOCK_FILE
 from protocols.clock import SimulatedClock, SystemClock
+from protocols.modbus.library import forget_models
 from protocols.session import Clock, MeterSpec
 
 UNHEARD = (
@@ -242,8 +245,10 @@ class Config(Section):
     journal: JournalSection = JournalSection()
     schedule: ScheduleSection = ScheduleSection()
     admission: AdmissionSection = AdmissionSection()
+    field: FieldSection = FieldSection()
     directory: DirectorySection = DirectorySection()
     keys: KeysSection = KeysSection()
+    modbus: ModelsSection = ModelsSection()
     web: WebSection = WebSection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
@@ -260,6 +265,11 @@ class Config(Section):
         """Folder of the edge's journal, counters and part of the directory."""
         return self.gateway.data / "edge"
 
+    @property
+    def field_socket(self) -> Path:
+        """Where the running edge serves commands."""
+        return self.field.socket or self.edge_folder / "field.sock"
+
     @cached_property
     def shared_keys(self) -> frozenset[str]:
         """The encryption keys that several meters have."""
@@ -273,7 +283,13 @@ class Config(Section):
         shows a false counter then spoils its own only.
         """
         shared = meter.dlms is not None and meter.dlms.encryption_key_ref in self.shared_keys
-        return meter.spec(f"{client}/{meter.meter}" if shared else client)
+        line = next((line for line in self.lines if line.name == meter.line), None)
+        return meter.spec(
+            f"{client}/{meter.meter}" if shared else client,
+            framing=usual_framing("" if line is None else line.kind),
+            models=self.modbus.models,
+            trusted=line is not None and line.trusted,
+        )
 
     def clock(self) -> Clock:
         """Return the machine's clock with the evidence for it, or simulated time where [simulation] says so."""
@@ -317,6 +333,8 @@ def load(path: Path) -> Config:
         ) from error
     # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
     findings: list[tuple[Any, ...]] = [*check_meters(config.lines, config.meters, config.push)]
+    forget_models()
+    findings += check_modbus(config.lines, config.meters, config.modbus.models)
     findings += check_web(config.web, config.gateway.roles)
     if config.gateway.replacement and not config.directory.verify_refs():
         findings.append((("gateway", "replacement"), UNHEARD))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -17,17 +18,21 @@ class KeysSection(Section):
     `escrow_key_ref` names the utility's public escrow key, whose private half is kept offline: without it no key is
     changed. `store_key_ref` names central's public store key: with it central can give the keys to a new box, or to
     another gateway, without the offline key. `store_secret_ref`, at central only, names the private half of that one.
+    `second_copy`, at central only: a file on another disk than the data, where all sealed keys stand a second time
+    before a meter is given any. Without it they stand beside the first, in central's data folder.
     """
 
     escrow_key_ref: Name | None = None
     store_key_ref: Name | None = None
     store_secret_ref: Name | None = None
+    second_copy: Path | None = None
 
 
 class KeyAssociationSection(Section):
     """Another association of a meter, beside the one that it is read with: its client address and secrets.
 
-    All else is as in [meters.dlms]. The one with client 48 changes the keys of all.
+    All else is as in [meters.dlms]. The one that the companion names (client 48 in IS 15959, 1 in IDIS) changes the
+    keys of all.
     """
 
     client: Annotated[int, Field(ge=1, le=127)]

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from gateway.config.dlms import NO_TITLE, DlmsTable
 from gateway.config.keys import MeterKeysSection
@@ -26,6 +26,8 @@ class LineSection(Section):
     [push] port; `address`, its own IP address, makes it known at once (else by its first push, or by being asked).
     `segment` names what this line shares with others on the way to its meters (a concentrator, a radio segment):
     [admission] bounds the sessions of each; without it, lines of one /24 (IPv6: /64) are one segment.
+    `trusted` says that nobody else can talk on it: only there a Modbus meter's relay is moved, for Modbus proves
+    nothing.
     `trace` is a file into which every frame is written with its time; passwords in it are masked unless
     `trace_plain`.
     """
@@ -42,6 +44,7 @@ class LineSection(Section):
     mode_e: bool = False
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""
     segment: Name | None = None
+    trusted: bool = False
     trace: Path | None = None
     trace_plain: bool = False
 
@@ -63,13 +66,21 @@ class LineSection(Section):
 
 
 class ModbusSection(Section):
-    """How to ask a Modbus meter."""
+    """How to ask a Modbus meter.
+
+    `sanctioned_load` in kW: an energy that grew by more than three times of it is suspect. `vouched_at` is when
+    somebody saw that this meter is the one that `meter` names, with a zone: what it showed before counts for nothing.
+    `model` is the name of a shipped model, or of one in the folder that [modbus] names (docs/modbus.md). `framing`
+    follows from the line where nothing is said: `tcp` on a tcp line, `rtu` on serial and rtu-over-tcp lines.
+    """
 
     unit: Annotated[int, Field(ge=1, le=247)]
     model: Name
-    framing: Literal["tcp", "rtu"] = "tcp"
+    framing: Literal["tcp", "rtu"] | None = None
     timeout: Annotated[float, Field(gt=0, le=60)] = 1.0
     worst_latency: Annotated[float, Field(ge=0, le=60)] = 0.5
+    sanctioned_load: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    vouched_at: AwareDatetime | None = None
 
 
 class MeterSection(Section):
@@ -111,11 +122,18 @@ class MeterSection(Section):
         known = {self.dlms.client: self.dlms, **{one.client: one.settings(self.dlms) for one in others}}
         return known if self.firmware is None else {**known, self.firmware.client: self.firmware}
 
-    def spec(self, client: str) -> MeterSpec:
-        """Return the driver's view of this meter for the client named `client` (`Config.spec` names it)."""
+    def spec(
+        self, client: str, *, framing: str = "tcp", models: Path | None = None, trusted: bool = False
+    ) -> MeterSpec:
+        """Return the driver's view of this meter for the client named `client` (`Config.spec` names it).
+
+        `framing` is the usual one of the meter's line, `models` the user's folder, `trusted` as the line says.
+        """
         dlms, modbus = self.dlms, None
         if dlms is not None and dlms.system_title == NO_TITLE:
             dlms = replace(dlms, system_title=client_title(client))
         if self.modbus is not None:
-            modbus = ModbusSettings(**self.modbus.model_dump())
+            given = self.modbus.model_dump()
+            given["framing"] = self.modbus.framing or framing
+            modbus = ModbusSettings(**given, models=models, trusted=trusted)
         return MeterSpec(meter=self.meter, zone=self.zone, dlms=dlms, modbus=modbus)

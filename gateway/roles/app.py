@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -46,6 +47,7 @@ class Running:
                 ("mqtt", edge.sink.statistics()),
                 ("status", edge.sink.reporter.statistics()),
                 ("poller", edge.poller.statistics()),
+                ("field", edge.field.statistics()),
             ]
             if edge.judged_clock is not None:
                 parts.append(("clock", edge.judged_clock.statistics()))
@@ -69,12 +71,13 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    config: Config, *, sender: CodeSender | None = None, poll: bool = True
+    config: Config, *, sender: CodeSender | None = None, poll: bool = True, file: Path | None = None
 ) -> AsyncIterator[Running]:
     """Run the configured roles while the block runs; a role that fails ends the block with its error.
 
     `sender` carries one-time codes in place of what [web] names. `poll=False` starts an edge's deliveries
-    without its poller (one-shot commands poll themselves).
+    without its poller (one-shot commands poll themselves). `file` is where the configuration was read: an edge
+    reads it anew when it is asked to.
     """
     parts = Running()
     clock = config.clock()
@@ -93,7 +96,7 @@ async def running(
         if "edge" in config.gateway.roles:
             from gateway.roles.edge import edge_role
 
-            parts.edge = await stack.enter_async_context(edge_role(config, clock))
+            parts.edge = await stack.enter_async_context(edge_role(config, clock, file))
         if config.metrics is not None:
             from gateway.metrics import StatisticsCollector, serve_metrics
 
@@ -111,7 +114,7 @@ async def running(
 async def _tasks(parts: Running, clock: Clock, *, poll: bool) -> AsyncIterator[None]:
     """Run the roles' tasks; when one fails, the block is cancelled and the failure raised (as a group)."""
     async with asyncio.TaskGroup() as group:
-        watch = Watch(parts.edge.watched() if parts.edge is not None else ())
+        watch = Watch(parts.edge.watched if parts.edge is not None else tuple)
         tasks = [group.create_task(keep_watchdog(watch)), group.create_task(keep_time(clock))]
         if parts.central is not None:
             tasks.append(group.create_task(parts.central.run()))

@@ -69,7 +69,7 @@ class CentralRole:
 @asynccontextmanager
 async def central_role(config: Config, clock: Clock) -> AsyncIterator[CentralRole]:
     """Open ledger and directory; close them when the block ends."""
-    files = central_files(config.gateway.data).made()
+    files = central_files(config.gateway.data, config.keys.second_copy).made()
     ledger = Ledger(files.ledger)
     try:
         if "edge" in config.gateway.roles:
@@ -98,6 +98,7 @@ def key_desk(
         root=config.mqtt.root,
         key=signing_key,
         clock=clock,
+        copy=files.second_copy,
         store_secret=None if ref is None else usable_store_secret(secrets.secret(ref)),
         escrow=None if escrow is None else secrets.secret(escrow),
     )

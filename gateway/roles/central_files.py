@@ -14,9 +14,10 @@ VERIFY_KEY = "directory-verify"
 
 @dataclass(frozen=True, slots=True)
 class CentralFiles:
-    """Central's files in one folder."""
+    """Central's files in one folder; `second_copy` of the sealed keys stands elsewhere, where it is named."""
 
     folder: Path
+    second_copy: Path | None = None
 
     @property
     def directory(self) -> Path:
@@ -44,9 +45,9 @@ class CentralFiles:
         return self
 
 
-def central_files(data: Path) -> CentralFiles:
+def central_files(data: Path, second_copy: Path | None = None) -> CentralFiles:
     """Return central's files under a gateway's data folder."""
-    return CentralFiles(data / "central")
+    return CentralFiles(data / "central", second_copy)
 
 
 def make_directory_keys(folder: Path, suffix: str = "") -> tuple[Path, Path]:

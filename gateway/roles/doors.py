@@ -10,11 +10,9 @@ from pathlib import Path
 from gateway.config.file import Config
 from gateway.config.meters import LineSection, MeterSection
 from gateway.errors import UsageError
-from gateway.roles.beside_edge import client_beside_edge, counters_of
+from gateway.roles.beside_edge import ClientBesideEdge, OpenCounters, client_beside_edge
 from gateway.roles.key_ring import key_ring
-from gateway.roles.lines import make_line
 from protocols.dlms.session import DlmsSession, open_dlms
-from protocols.meters.counters import CountersOnDemand
 from protocols.session import Clock, MeterSpec, SessionContext
 
 
@@ -37,7 +35,7 @@ class Doors:
         self._firmware = firmware
         self._lines = {line.name: line for line in config.lines}
         self._meters = {meter.meter: meter for meter in config.meters}
-        self._counters: dict[Path, CountersOnDemand] = {}
+        self._counters: dict[Path, OpenCounters] = {}
         self._ring = key_ring(config, clock)
         self._clock = clock
 
@@ -47,9 +45,9 @@ class Doors:
             door = self._door(name)
             if door.meter.dlms is None:
                 raise UsageError(f"{name} is no DLMS meter")
-            if door.line.kind == "dial-in":
+            client = client_beside_edge(self._config, self._section(door.meter), self._program)
+            if door.line.kind == "dial-in" and client.way.socket is None:
                 raise UsageError(f"{name} dials in: only the running edge hears it (line {door.line.name})")
-            client_beside_edge(self._config, self._section(door.meter), self._program)
 
     def close(self) -> None:
         """Let go of the counters and keys."""
@@ -65,11 +63,11 @@ class Doors:
         """
         door = self._door(meter)
         section = self._section(door.meter)
-        spec = client_beside_edge(self._config, section, self._program).spec
-        line = make_line(door.line)
+        client = client_beside_edge(self._config, section, self._program)
+        line = client.way.line(f"{self._program} {meter}", meter=meter, changes=True)
         try:
-            async with open_dlms(line, spec, self._context(section)) as session:
-                yield session, spec
+            async with open_dlms(line, client.spec, self._context(client)) as session:
+                yield session, client.spec
         finally:
             await line.close()
 
@@ -84,7 +82,8 @@ class Doors:
         own = meter.firmware if self._firmware and meter.firmware is not None else meter.dlms
         return meter.model_copy(update={"dlms": own})
 
-    def _context(self, section: MeterSection) -> SessionContext:
-        path = counters_of(self._config, section, self._program)
-        counters = self._counters.setdefault(path, CountersOnDemand(path))
-        return SessionContext(secrets=self._ring, counters=counters, clock=self._clock)
+    def _context(self, client: ClientBesideEdge) -> SessionContext:
+        path = client.ask_edge or client.counters
+        if path not in self._counters:
+            self._counters[path] = client.open_counters()
+        return SessionContext(secrets=self._ring, counters=self._counters[path], clock=self._clock)

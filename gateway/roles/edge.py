@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -40,14 +41,17 @@ from gateway.roles.admission import (
     route,
     too_few_files,
 )
-from gateway.roles.beside_edge import edge_counters
 from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
+from gateway.roles.field import EdgeLender, field_server
 from gateway.roles.journal import journal_limits
 from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import make_line
+from gateway.roles.live_lines import LiveLines
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.roles.push import PushRole, pushing_meters
+from gateway.roles.reach import edge_counters
+from gateway.roles.reload import EdgeReload
 from gateway.roles.reread import PolledRereader
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.host import machine_name
@@ -58,6 +62,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
+from protocols.modbus.memories import Memories
 from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
@@ -87,6 +92,7 @@ class EdgeRole:
         journal: Journal,
         counters: FileCounters,
         lines: dict[str, Line],
+        file: Path | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -113,11 +119,19 @@ class EdgeRole:
             lines,
             polled_meters(config),
             collector=Collector(journal, appender, clock=clock, backfill=backfill, known=self.known),
-            open_session=partial(open_session, layouts=self.known, pool=self.associations),
+            open_session=partial(
+                open_session, layouts=self.known, pool=self.associations, memories=Memories(self.known)
+            ),
             context=context,
             schedule=schedule(config),
             pushing=layouts,
             doors=Doors(admission_limits(config)),
+        )
+        live = LiveLines(config, self.poller, lines, self._lines_changed)
+        self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
+        lender = EdgeLender(self.poller, self.associations, live.sections)
+        self.field = field_server(
+            config, lender, counters=counters, now=clock.now, calls={"reload": self.reloading.reload}
         )
         self.push: PushRole | None = None
         if config.push is not None:
@@ -186,6 +200,8 @@ class EdgeRole:
             refusals=self.sink.refusals,
             follower=self.follower,
             push=self.push,
+            field=self.field,
+            reload_fault=self.reloading.fault,
             files_fault=self._files_fault,
             doubted_counters=self._counters.doubted,
         ).summary()
@@ -208,6 +224,7 @@ class EdgeRole:
         """Poll, listen and deliver until cancelled."""
         if self.push is not None:
             await self.push.start()
+        await self.field.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
             if self.push is not None:
@@ -224,6 +241,10 @@ class EdgeRole:
             parts.append(Watched("influx", lambda: follower.busy, SINK_STUCK))
         parts += [Watched(f"line {n}", partial(self.poller.busy, n), LINE_STUCK) for n in self.lines]
         return parts
+
+    def _lines_changed(self, config: Config) -> None:
+        self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
+        self.sink.reporter.want_listing()  # changes do not tell of what is gone
 
     @property
     def _is_newcomer(self) -> bool:
@@ -293,8 +314,11 @@ class EdgeRole:
 
 
 @asynccontextmanager
-async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
-    """Open journal, counters and lines; close them in order when the block ends."""
+async def edge_role(config: Config, clock: Clock, file: Path | None = None) -> AsyncIterator[EdgeRole]:
+    """Open journal, counters and lines; close them in order when the block ends.
+
+    `file` is where `config` was read, and is read anew on `reload`.
+    """
     folder = config.edge_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     journal = await Journal.open(
@@ -304,11 +328,12 @@ async def edge_role(config: Config, clock: Clock) -> AsyncIterator[EdgeRole]:
     lines = {section.name: make_line(section) for section in config.lines}
     role: EdgeRole | None = None
     try:
-        role = EdgeRole(config, clock=clock, journal=journal, counters=counters, lines=lines)
+        role = EdgeRole(config, clock=clock, journal=journal, counters=counters, lines=lines, file=file)
         await role.load()
         try:
             yield role
         finally:
+            await role.field.close()
             await role.associations.close()
     finally:
         if role is not None:

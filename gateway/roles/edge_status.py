@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway import __version__
 from gateway.contract.central_word import CENTRAL
 from gateway.contract.messages import Alarm, LineStatus, MeterStatus, Status
+from gateway.edge.field.server import FieldServer
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.changes import Change, Subject
 from gateway.edge.polling.poller import Poller
@@ -41,6 +42,8 @@ class EdgeStatus:
     follower: InfluxFollower | None
     push: PushRole | None
     refusals: Refusals
+    field: FieldServer
+    reload_fault: str | None = None
     files_fault: str | None = None
     doubted_counters: Callable[[], int] = lambda: 0
 
@@ -94,6 +97,8 @@ class EdgeStatus:
         if doubted := self.doubted_counters():
             text = "showed an invocation counter far above ours, which is not believed: see `counters show`"
             yield Alarm(code="counter_not_believed", text=f"meters {text}", count=doubted)
+        if self.reload_fault is not None:
+            yield Alarm(code="reload_refused", text=self.reload_fault)
         if self.files_fault is not None:
             yield Alarm(code="too_few_files", text=self.files_fault)
         if dead := sum(journal.dead_letters.values()):
@@ -114,6 +119,9 @@ class EdgeStatus:
             reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
             text = "; ".join(filter(None, (reasons, self.push.shut_out())))
             yield Alarm(code="push_refused", text=text, count=sum(refused.values()))
+        for turn in self.field.long_turns():
+            text = f"line {turn.line} is lent to {turn.by} for `{turn.purpose}`: its meters wait"
+            yield Alarm(code="field_work", text=text)
         if not self.link.directory_version:
             text = "no part of the directory has come from central yet"
             yield Alarm(code="no_directory", text=text)

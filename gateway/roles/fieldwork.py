@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from dataclasses import replace as with_fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -27,24 +26,23 @@ from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.base import MQTT_SINK
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
-from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stamp import Trust, stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
 from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
+from gateway.roles.hand_over import dated, read_at
 from gateway.roles.journal import former_journals
 from gateway.roles.key_ring import key_ring
-from gateway.roles.lines import make_line
 from gateway.roles.mqtt_settings import field_login, mqtt_settings
+from gateway.roles.reach import Tell
 from gateway.timekeeping.clock import doubt
 from mapping.changes import Change, Install, Remove
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.errors import IdentityMismatch, ProtocolError
-from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.reading import (
     Missing,
@@ -93,8 +91,19 @@ class Reading:
 class FieldWork:
     """One visit: its own small journal under the edge's data folder, delivered like any other."""
 
-    def __init__(self, config: Config, files: CentralFiles, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self,
+        config: Config,
+        files: CentralFiles,
+        clock: Clock,
+        journal: Journal,
+        *,
+        purpose: str,
+        tell: Tell,
+    ) -> None:
         self._config = config
+        self._purpose = purpose
+        self._tell = tell
         self._files = files
         self._clock = clock
         self._journal = journal
@@ -106,9 +115,9 @@ class FieldWork:
         does not have the meter, and the errors of line and meter.
         """
         section = self._section(meter)
-        line = make_line(next(item for item in self._config.lines if item.name == section.line))
         client = client_beside_edge(self._config, section, "field")
-        counters = FileCounters(client.counters)
+        line = client.way.line(f"{self._purpose} {meter}", meter=meter, tell=self._tell)
+        counters = client.open_counters()
         ring = key_ring(self._config, self._clock)
         try:
             context = SessionContext(secrets=ring, counters=counters, clock=self._clock)
@@ -285,8 +294,13 @@ def _energy(value: Value | None) -> str | None:
 
 
 @asynccontextmanager
-async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[FieldWork]:
-    """Open the visit's journal while the block runs; UsageError when central's files are not there."""
+async def field_work(
+    config: Config, files: CentralFiles, *, purpose: str, tell: Tell
+) -> AsyncIterator[FieldWork]:
+    """Open the visit's journal while the block runs; UsageError when central's files are not there.
+
+    `purpose` (`commission`) is told to who looks at the edge, `tell` is told why we wait for a turn on its line.
+    """
     if not files.directory.is_file() or not files.ledger.is_file():
         raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
     folder: Path = config.gateway.data / "field"
@@ -301,7 +315,7 @@ async def field_work(config: Config, files: CentralFiles) -> AsyncIterator[Field
     name = f"{config.gateway.name}-field"
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits, gateway=name)
     try:
-        yield FieldWork(config, files, clock, journal)
+        yield FieldWork(config, files, clock, journal, purpose=purpose, tell=tell)
     finally:
         await journal.close()
 
@@ -346,8 +360,8 @@ async def replace(
         ) from error
     # One instant for both: energy up to it is the old meter's, energy from it on the new one's.
     at = max(final.at, opening.at)
-    opening = Reading(meter=new, at=at, taken=_at(opening.taken, at))
-    final = Reading(meter=old, at=at, taken=_at(final.taken, at))
+    opening = Reading(meter=new, at=at, taken=read_at(opening.taken, at))
+    final = Reading(meter=old, at=at, taken=read_at(final.taken, at))
     stored = [await work.deliver(reading, by=by) for reading in (final, opening)]
     snapshot = await work.change(*_handed_over(old, new, usage_point, at), **said)
     return proof(final, stored[0], snapshot), plate, proof(opening, stored[1], snapshot)
@@ -377,24 +391,3 @@ def _check_fitted(directory: DirectorySnapshot, meter: str, usage_point: str, at
         raise UsageError(f"the directory has no meter `{meter}` fitted now.{did_you_mean(meter, known)}")
     if where != usage_point:
         raise UsageError(f"{meter} is fitted at `{where}`, not at `{usage_point}`: is this the right house?")
-
-
-def dated(taken: ReadingSet) -> ReadingSet:
-    """Return a live reading, dated by our own time where the meter's clock is doubtful or off.
-
-    A hand-over must not be dated by the clock of a meter that comes from stock or goes to the scrap.
-    """
-    own = taken.meter_time
-    if (own is None or own.trusted) and abs(taken.at - taken.received_at) <= DRIFT_ALARM:
-        return taken
-    doubted = None if own is None else with_fields(own, trusted=False)
-    return _at(with_fields(taken, meter_time=doubted), taken.received_at.replace(microsecond=0))
-
-
-def _at(reading: ReadingSet, at: datetime) -> ReadingSet:
-    """Return a live reading at the hand-over's instant, a few seconds later at most.
-
-    It is received then, too: what is stamped by our own time, for a meter whose clock is in doubt, is stamped
-    with the time of receipt, and that must be the hand-over.
-    """
-    return with_fields(reading, at=at, received_at=at)

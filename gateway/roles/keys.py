@@ -20,11 +20,10 @@ from gateway.edge.keys.rotate import Escrow, carry_through
 from gateway.edge.keys.store import SLOTS_OF, Change, KeyStore, slot_name
 from gateway.errors import ConfigError
 from gateway.mqtt.connection import connect
-from gateway.roles.beside_edge import client_beside_edge
+from gateway.roles.beside_edge import ClientBesideEdge, OpenCounters, client_beside_edge
 from gateway.roles.key_ring import key_ring
 from gateway.roles.keys_wanted import Wanted
-from gateway.roles.lines import make_line
-from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.mqtt_settings import mqtt_settings, one_time_id, password
 from protocols.dlms.acts import keys as acts
 from protocols.dlms.acts.keys import KeySlot
 from protocols.dlms.client.key_choices import NOT_THE_KEYS, REFUSALS
@@ -41,7 +40,6 @@ from protocols.errors import (
     SecurityFailure,
 )
 from protocols.line import Line
-from protocols.meters.counters import CountersOnDemand
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Auth, Clock, CounterStore, DlmsSettings, MeterSpec, SessionContext
 
@@ -170,9 +168,9 @@ class ConfiguredMeter:
         try:
             if change.what == "secret":
                 secret = change.keys[KeySlot.SECRET]
-                await acts.change_secret(exchange, change.client, self._one.settings.auth, secret)
+                await acts.change_secret(exchange, self._one.places, self._one.settings.auth, secret)
             else:
-                await acts.transfer(exchange, change.client, master, change.keys)
+                await acts.transfer(exchange, self._one.places, master, change.keys)
         except (MeterRefused, NotSupported) as error:
             self._explain(change, f"the meter refuses: {error}")
             self._refused.add(change.key_id)
@@ -241,9 +239,9 @@ class ConfiguredMeter:
 
     async def _prove_master(self, change: Change) -> tuple[Told, Iterable[KeySlot]]:
         async with self._open(self._one.acting, self._ring) as session:
-            if await acts.is_master(session.exchange, change.client, change.keys[KeySlot.MASTER]):
+            if await acts.is_master(session.exchange, self._one.places, change.keys[KeySlot.MASTER]):
                 return Told.NEW_PROVED, (KeySlot.MASTER,)
-            if await acts.is_master(session.exchange, change.client, self._key(KeySlot.MASTER)):
+            if await acts.is_master(session.exchange, self._one.places, self._key(KeySlot.MASTER)):
                 return Told.OLD_PROVED, ()
         self._explain(change, "the meter takes neither the new master key nor the old one")
         return Told.NEITHER, ()
@@ -305,7 +303,7 @@ class KeyWork:
         self._clock = clock
         self._ring = ring
         self._store = store
-        self._counters: dict[Path, CountersOnDemand] = {}
+        self._counters: dict[Path, OpenCounters] = {}
         self._escrow = escrow
         self._seal = SealTo(config)
 
@@ -317,14 +315,14 @@ class KeyWork:
         """
         meter = one.section.meter
         client = client_beside_edge(self._config, one.section, "keys")
-        line = make_line(next(item for item in self._config.lines if item.name == one.section.line))
+        line = client.way.line(f"keys {meter}", meter=meter, changes=True)
         try:
             door = ConfiguredMeter(
                 one,
                 spec=client.spec,
                 line=line,
                 ring=self._ring,
-                counters=self._counters_in(client.counters),
+                counters=self._counters_of(client),
                 clock=self._clock,
             )
             change = self._store.open_change(meter, one.client, one.what)
@@ -339,10 +337,11 @@ class KeyWork:
         finally:
             await line.close()
 
-    def _counters_in(self, path: Path) -> CounterStore:
-        """Return the invocation counters in a file, which is held until the work is over."""
+    def _counters_of(self, client: ClientBesideEdge) -> CounterStore:
+        """Return a client's invocation counters, which are held until the work is over."""
+        path = client.ask_edge or client.counters
         if path not in self._counters:
-            self._counters[path] = CountersOnDemand(path)
+            self._counters[path] = client.open_counters()
         return self._counters[path]
 
     def close(self) -> None:
@@ -385,7 +384,7 @@ async def _connected(config: Config, clock: Clock) -> AsyncIterator[MqttEscrow]:
             "central's receipts are verified before a meter is given new keys: set [directory] verify_key_ref"
         )
     files = FileSecrets(config.secrets)
-    settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-keys")
+    settings = mqtt_settings(config.mqtt, one_time_id(config, "keys"))
     async with (
         connect(settings, password=password(config)) as connection,
         mqtt_escrow(

@@ -19,7 +19,11 @@ def make_line(section: LineSection) -> Line:
     """Make a line, traced where the section says so; nothing but the trace is opened before its first use."""
     if section.kind == "dial-in":
         return DialInLine(section.name)
-    line = lines.make_line(section.name, settings_of(section))
+    return traced(lines.make_line(section.name, settings_of(section)), section)
+
+
+def traced(line: Line, section: LineSection) -> Line:
+    """Return the line, traced where the section says so; the trace is opened."""
     if section.trace is None:
         return line
     sink = TraceFile(section.trace)

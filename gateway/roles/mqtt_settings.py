@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 from gateway.config.file import Config, MqttSection
 from gateway.contract.field import field_gateway
 from gateway.contract.topics import topic_level
@@ -26,6 +28,11 @@ def mqtt_settings(section: MqttSection, client_id: str) -> MqttSettings:
         version=section.version,
         window=section.window,
     )
+
+
+def one_time_id(config: Config, purpose: str) -> str:
+    """Return a client id that no other command has: a broker ends the connection that had the same one before."""
+    return f"{config.gateway.name}-{purpose}-{token_hex(4)}"
 
 
 def _place(broker: str) -> tuple[str, int]:

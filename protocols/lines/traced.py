@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from protocols.errors import LineError
-from protocols.line import Line, LineIO, LineStatistics
+from protocols.line import HasPace, Line, LineIO, LineMemory, LinePace, LineStatistics, memory_of
 from protocols.unused import UnusedCounter, unused_of
 
 
@@ -66,6 +66,11 @@ class TracedLine:
         """Name in configuration, logs and pages."""
         return self.inner.name
 
+    @property
+    def pace(self) -> LinePace | None:
+        """How fast octets go over the wire of the line inside (see `protocols.line.HasPace`)."""
+        return self.inner.pace if isinstance(self.inner, HasPace) else None
+
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[LineIO]:
         """Wait for the turn and hold the line (see `protocols.line.Line`)."""
@@ -85,6 +90,11 @@ class TracedLine:
     def unused(self) -> UnusedCounter:
         """Counts what came and was not used, by cause."""
         return unused_of(self.inner)
+
+    @property
+    def memory(self) -> LineMemory:
+        """The notes that protocols keep of the line."""
+        return memory_of(self.inner)
 
     def statistics(self) -> LineStatistics:
         """Return a frozen copy of the counters."""
@@ -134,3 +144,7 @@ class _TracedIO:
     async def hang_up(self) -> None:
         self._sink.remark("hung up")
         await self._io.hang_up()
+
+    async def reopen(self) -> None:
+        self._sink.remark("hung up and opened again")
+        await self._io.reopen()

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -38,6 +39,7 @@ _METER_SETTINGS = {"meter": SettingType(plain=str), "zone": SettingType(plain=st
 _MODBUS_SETTINGS = {
     "unit": SettingType(plain=int),
     "model": SettingType(plain=str),
+    "models": SettingType(plain=Path),
     "framing": SettingType(plain=str),
     "timeout": SettingType(plain=float),
     "worst_latency": SettingType(plain=float),

@@ -114,6 +114,11 @@ def encode(
     return words
 
 
+def decode_instant(model: MeterModel, cell: Encoding, words: Sequence[int], zone: ZoneInfo) -> Value:
+    """Return the time in the words of a cell of one of the types of times; Missing says why there is none."""
+    return decode_time(cell, _octets(model, cell, words), zone)
+
+
 def encode_raw(model: MeterModel, cell: Encoding, raw: int) -> list[int]:
     """Return the words of an unsigned pattern in the orders of a cell; bits beside its own are 0."""
     shifted = raw << cell.bits[0] if cell.bits else raw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ from protocols.reading import Quantity
 from protocols.toml_lines import Path as Trail
 
 FILE_RECORD = 20
-"""Function "read file record": at most 124 registers fit into an answer, as its sub-answers have heads of their own."""
+"""Function "read file record": at most 122 registers fit into an answer, as its sub-answers have heads of their own."""
 MAX_RECORDS = 65_536
 
 Offset = Annotated[Int, Field(ge=0, le=124)]
@@ -71,7 +72,7 @@ class LoadLog(ModelTable):
     address: Address = Field(
         description="of the first record; with function 20 the record number in the file"
     )
-    record: Annotated[Int, Field(ge=1, le=124)] = Field(description="registers of a record")
+    record: Annotated[Int, Field(ge=1, le=122)] = Field(description="registers of a record")
     stride: Annotated[Int, Field(ge=1, le=1000)] | None = Field(
         None, description="from one record to the next, in addresses, where that is not `record`"
     )
@@ -128,6 +129,11 @@ class LoadLog(ModelTable):
         for number, value in enumerate(self.values):
             for key, problem in unknown_scales(value, scales):
                 yield ("log", "values", number, key), problem
+
+    @property
+    def length(self) -> timedelta:
+        """How long an interval is."""
+        return timedelta(seconds=self.period)
 
     @property
     def step(self) -> int:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protocols.modbus.encoding import (
@@ -29,12 +29,14 @@ from protocols.modbus.registers import (
 from protocols.modbus.registers import (
     NO_REGISTERS,
     Part,
-    RegisterSpec,
     Scale,
     Scaled,
     high_address,
     quantity_text,
     unknown_scales,
+)
+from protocols.modbus.registers import (
+    RegisterSpec as RegisterSpec,
 )
 from protocols.modbus.writes import Writes
 from protocols.reading import ProfileName, Quantity, RelayState
@@ -127,9 +129,9 @@ class MeterModel(ModelTable):
     )
     max_read: Annotated[Int, Field(ge=1, le=125)] = Field(125, description="most registers of a request")
     align: Annotated[Int, Field(ge=1, le=4)] = Field(1, description="start and count are multiples of it")
-    hole: Annotated[Int, Field(ge=0, le=124)] = Field(
-        16,
-        description="unused registers across which joining two blocks still pays: 10 + latency / (2 x octet time)",
+    hole: Annotated[Int, Field(ge=0, le=124)] | None = Field(
+        None,
+        description="most unused registers between two values of one request; without it as many as pay in wire time",
     )
     word_order: WordOrder = Field("big", description="which word of a number comes first")
     byte_order: WordOrder = Field("big", description="which octet of a word comes first")
@@ -158,7 +160,6 @@ class MeterModel(ModelTable):
     relay: Relay | None = Field(None, description="how the contact's state is seen")
     log: LoadLog | None = Field(None, description="the load survey in the meter's memory")
     writes: Writes = Field(Writes(), description="what may be written; everything else is refused")
-    _barriers: set[tuple[int, int]] = PrivateAttr(default_factory=set)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -271,11 +272,6 @@ class MeterModel(ModelTable):
                     yield ("absent", kind), f"a sentinel is an unsigned pattern of {register.raw_bits} bits"
                     break
 
-    @property
-    def barriers(self) -> set[tuple[int, int]]:
-        """The (function, address) before which no block is joined: learned from refusals, for every later session."""
-        return self._barriers
-
     def of_profile(self, profile: ProfileName) -> tuple[RegisterSpec, ...]:
         """Return the registers of a profile, in file order; empty when the model has none."""
         return tuple(r for r in self.registers if profile in r.profiles)
@@ -300,11 +296,6 @@ class MeterModel(ModelTable):
         """The profiles that can be read of it."""
         live = tuple(profile for profile in LIVE_PROFILES if self.of_profile(profile))
         return live if self.log is None else (*live, ProfileName.BLOCK_LOAD)
-
-    @property
-    def walls(self) -> frozenset[tuple[int, int]]:
-        """The (function, address) of forbidden registers, which no block may reach across."""
-        return frozenset((hole.function, hole.first) for hole in self.forbidden)
 
     def sentinels(self, register: Scaled) -> tuple[int, ...]:
         """Return the raw patterns that mean absent: the register's own, else the model's for its type."""

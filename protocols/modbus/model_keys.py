@@ -23,6 +23,20 @@ def keys_at(trail: Trail) -> tuple[str, ...]:
     return () if table is None else tuple(table.model_fields)
 
 
+def tables() -> Iterator[tuple[str, type[ModelTable], bool]]:
+    """Yield every table of a model file by its name, with its class, and whether there may be many of it."""
+    yield from _below("", MeterModel, many=False)
+
+
+def _below(name: str, table: type[ModelTable], *, many: bool) -> Iterator[tuple[str, type[ModelTable], bool]]:
+    yield name, table, many
+    for key, field in table.model_fields.items():
+        inner = table_in(field)
+        if inner is not None:
+            several = str(field.annotation).startswith("tuple")
+            yield from _below(f"{name}.{key}".removeprefix("."), inner, many=several)
+
+
 def table_in(field: FieldInfo) -> type[ModelTable] | None:
     """Return the table that a key holds, or holds many of; None when it holds a value."""
     return next(_tables(field.annotation), None)

@@ -10,13 +10,13 @@ from protocols.modbus.encoding import TIMES, Address, Encoding, Int, ModelTable
 from protocols.modbus.registers import Scaled
 from protocols.reading import RelayState
 
-SINGLE_COIL, SINGLE_REGISTER, COILS = 5, 6, 15
-WriteFunction = Literal[5, 6, 15, 16]
+SINGLE_COIL, SINGLE_REGISTER = 5, 6
+WriteFunction = Literal[5, 6, 16]
 
 
 def _check_function(function: int, encoding: Encoding) -> None:
-    if (encoding.type == "bit") != (function in (SINGLE_COIL, COILS)):
-        raise ValueError("functions 5 and 15 write type bit, and no other function does")
+    if (encoding.type == "bit") != (function == SINGLE_COIL):
+        raise ValueError("function 5 writes type bit, and no other function does")
     if function == SINGLE_REGISTER and encoding.size != 1:
         raise ValueError(f"function 6 writes one register, and type {encoding.type} has {encoding.size}")
     if encoding.bits is not None:
@@ -24,7 +24,7 @@ def _check_function(function: int, encoding: Encoding) -> None:
 
 
 class _Write(Encoding):
-    function: WriteFunction = Field(description="5 and 15 coils, 6 one register, 16 registers")
+    function: WriteFunction = Field(description="5 a coil, 6 one register, 16 registers")
     address: Address = Field(description="0-based, as on the wire")
 
     @model_validator(mode="after")
@@ -77,7 +77,7 @@ class UnlockWrite(_Write):
 class AmountWrite(Scaled):
     """A register that takes an amount of money or energy."""
 
-    function: WriteFunction = Field(description="5 and 15 coils, 6 one register, 16 registers")
+    function: WriteFunction = Field(description="5 a coil, 6 one register, 16 registers")
     address: Address = Field(description="0-based, as on the wire")
 
     @model_validator(mode="after")

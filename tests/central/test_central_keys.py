@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from gateway.central.keys.desk import MAX_ESCROWED, KeyDesk, usable_store_secret
+from gateway.central.keys.fair_queue import EACH
 from gateway.central.keys.giving import in_force, opened_text
-from gateway.central.keys.store import MAX_UNPROVED, SealedKeys
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.store import MAX_UNPROVED
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.central_word import parse_signed
 from gateway.contract.envelope import wrap
@@ -28,6 +30,7 @@ from gateway.edge.keys.link import KeysLink
 from gateway.edge.keys.ring import KeyRing
 from gateway.edge.keys.store import Change, KeyStore
 from gateway.errors import ConfigError, ContractError, UsageError
+from gateway.mqtt.client import MqttMessage
 from protocols.dlms.acts.keys import KeySlot
 from tests.support.fakes import HandClock, Secrets
 from tests.support.keys import PRIVATE, PUBLIC
@@ -286,7 +289,7 @@ def test_a_store_that_was_set_back_gets_again_what_boxes_keep(
     box.store.adopt(one.key_id, one.keys, NOW)
     assert box.asks() == []
     office.desk.close()
-    for path in office.folder.glob("keys.db*"):
+    for path in (*office.folder.glob("keys.db*"), office.folder / "keys.copy"):
         path.unlink()
     office.desk = office.opened()
     (answer,) = box.asks()
@@ -296,6 +299,84 @@ def test_a_store_that_was_set_back_gets_again_what_boxes_keep(
     assert known is not None
     assert office.escrow(known).refused is None
     assert office.desk.store().all()[0].sealed == one.sealed
+
+
+def test_a_store_that_was_set_back_is_filled_from_its_second_copy_though_the_box_is_burned(
+    office: Office, boxes: Callable[..., Box]
+) -> None:
+    first, second = change(1), change(2)
+    office.escrow(first)
+    office.proved(first)
+    office.desk.close()
+    before = (office.folder / "keys.db").read_bytes()
+    office.desk = office.opened()
+    office.escrow(second)
+    office.desk.close()
+    (office.folder / "keys.db").write_bytes(before)
+    office.desk = office.opened()
+    box = boxes("new")
+    assert box.asks() == []
+    office.desk.store().trust("edge-1", box.name, by="t", at=NOW)
+    box.asks()
+    assert box.store.held(METER, 48) == first.keys
+    assert [one.keys for one in box.store.may_hold(METER, 48)] == [second.keys]
+
+
+def test_no_receipt_is_given_while_the_second_copy_cannot_be_written_and_keys_are_given_all_the_same(
+    office: Office, boxes: Callable[..., Box]
+) -> None:
+    first = change(1)
+    office.escrow(first)
+    office.proved(first)
+    (office.folder / "keys.copy").rename(office.folder / "unmounted")
+    assert "is gone" in (office.escrow(change(2)).refused or "")
+    office.desk.close()
+    office.desk = office.opened()
+    assert "keys check --anew" in (office.escrow(change(2)).refused or "")
+    box = boxes("new")
+    box.asks()
+    office.desk.store().trust("edge-1", box.name, by="t", at=NOW)
+    box.asks()
+    assert box.store.held(METER, 48) == first.keys
+    (office.folder / "unmounted").rename(office.folder / "keys.copy")
+    assert office.escrow(change(2)).refused is None
+
+
+def test_a_gateway_that_floods_delays_nobody_and_loses_its_newest(office: Office) -> None:
+    acked: list[MqttMessage] = []
+
+    class Connection:
+        def ack(self, message: MqttMessage) -> None:
+            acked.append(message)
+
+        async def offer(self, _topic: str, _payload: bytes) -> bool:
+            return True
+
+    served: list[str] = []
+
+    def said(gateway: str, mid: int) -> MqttMessage:
+        return MqttMessage(TOPICS.keys_escrow(gateway), b"junk", False, mid, 1)
+
+    async def work(task: Callable[[], Any]) -> Any:
+        return task()
+
+    async def story() -> None:
+        connection = Connection()
+        office.desk.begin()
+        flood = [said("edge-2", mid) for mid in range(EACH + 50)]
+        other = said("edge-1", 999)
+        for message in (*flood, other):
+            assert office.desk.takes(message, connection)
+        assert acked == flood[EACH:]
+        assert not office.desk.takes(MqttMessage("kanpur/v2/edge-1/events", b"", False, 1, 1), connection)
+        serving = asyncio.create_task(office.desk.serve(connection, work))
+        while other not in acked:
+            await asyncio.sleep(0)
+        serving.cancel()
+        served.extend(m.topic for m in acked[50:])
+
+    asyncio.run(story())
+    assert served.index(TOPICS.keys_escrow("edge-1")) <= 1
 
 
 def test_keys_that_central_lacks_are_brought_before_a_former_box_drops_them(

@@ -260,15 +260,17 @@ def test_what_size_the_journal_needs_for_the_configured_meters(tmp_path: Path) -
     assert (needs.captures_per_day, needs.floor_bytes) == (96, 96 * 1_000 * 45)
     assert needs.list_bytes == 96 * 3 * CAPTURE_OCTETS
     assert needs.warnings(config) == []
-    stored = GOOD.replace('["instantaneous"]', '["instantaneous", "block_load"]')
+    stored = GOOD.replace('["instantaneous"]', '["instantaneous", "prepayment"]').replace(
+        "abb-b23", "sdm320y"
+    )
     small = (
         stored + "\n[journal]\nmax_bytes = 1_048_576\nmax_capture_bytes = 1_048_576\nretention_days = 90\n"
     )
     config = load(write(tmp_path, small))
     needs = journal_needs(config, entry_octets=1_000)
-    assert needs.floor_bytes == (96 + 48) * 1_000 * 90
+    assert needs.floor_bytes == (96 + 96) * 1_000 * 90
     [floor] = needs.warnings(config)
-    assert "holds about 7 of the 90 days" in floor
+    assert "holds about 5 of the 90 days" in floor
     assert str(needs.floor_bytes) in floor
     many = replace(needs, list_bytes=2_000_000).warnings(config)
     assert "max_capture_bytes" in many[1]

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.cli.commands import COMMANDS as LISTED
 from gateway.cli.commands import every_command, import_command
-from gateway.cli.reference import REFERENCES
+from gateway.cli.reference import PARTS, REFERENCES
 from gateway.config.file import Config
 from gateway.config.types import Section, section_in
 from gateway.contract.topics import TopicKind
@@ -22,7 +22,19 @@ DOCS = ROOT / "docs"
 PAGES = sorted(
     [*ROOT.glob("README.md"), *DOCS.glob("*.md"), *DOCS.glob("contract/*.md"), *DOCS.glob("decisions/*.md")]
 )
-METRIC_PARTS = ("journal", "mqtt", "status", "poller", "clock", "push", "line", "influx", "central", "ledger")
+METRIC_PARTS = (
+    "journal",
+    "mqtt",
+    "status",
+    "poller",
+    "field",
+    "clock",
+    "push",
+    "line",
+    "influx",
+    "central",
+    "ledger",
+)
 
 
 def headings(page: str) -> set[str]:
@@ -33,6 +45,12 @@ def headings(page: str) -> set[str]:
 @pytest.mark.parametrize("page", REFERENCES)
 def test_a_generated_reference_is_what_the_code_gives(page: str) -> None:
     assert (DOCS / page).read_text(encoding="utf-8") == REFERENCES[page](), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PARTS)
+def test_a_generated_part_is_what_the_code_gives(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert PARTS[page](text) == text, "run `make docs`"
 
 
 COMMANDS = every_command()
@@ -136,7 +154,7 @@ def test_commands_shown_exist_with_their_options(page: Path) -> None:
         words = shlex.split(text, comments=True)[1:]
         if words[:1] == ["--version"]:
             continue
-        path = next((p for p in COMMANDS if tuple(words[: len(p)]) == p), None)
+        path = max((p for p in COMMANDS if tuple(words[: len(p)]) == p), key=len, default=None)
         if path is None:
             groups = {p[: len(words)] for p in COMMANDS}
             assert tuple(words) in groups, f"{page.name}: no such command: {text}"

@@ -38,7 +38,9 @@ class Visit(FieldWork):
     """A visit whose meters answer from memory, and whose deliveries central holds at once unless told otherwise."""
 
     def __init__(self, files: CentralFiles) -> None:
-        super().__init__(cast("Config", None), files, Clock(), cast("Journal", None))
+        super().__init__(
+            cast("Config", None), files, Clock(), cast("Journal", None), purpose="commission", tell=print
+        )
         self.files = files
         self.steps: list[str] = []
         self.fails: dict[str, Exception] = {}

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.edge.stamping.directory_part import StampingPart
 from gateway.edge.stamping.stamp import stamp
-from gateway.roles.fieldwork import _at, dated
+from gateway.roles.hand_over import dated, read_at
 from mapping.changes import Install, MoveIn, Remove
 from mapping.directory import Role
 from mapping.store import DirectoryStore
@@ -50,7 +50,7 @@ def test_a_wrong_clock_dates_no_hand_over(tmp_path: Path, trusted: bool, off: ti
         )
         snapshot = store.snapshot()
     roles = []
-    for meter, taken in (("GEN:1", _at(old, at)), ("GEN:2", _at(new, at))):
+    for meter, taken in (("GEN:1", read_at(old, at)), ("GEN:2", read_at(new, at))):
         [block] = stamp([taken], meter, StampingPart(snapshot))
         [capture] = heard(block).captures
         assert capture.at == at

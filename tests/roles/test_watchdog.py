@@ -27,7 +27,7 @@ LATER = 100_000.0
 
 def test_a_part_is_stuck_when_it_is_busy_and_does_not_move() -> None:
     mark: list[object] = [1]
-    watch = Watch([Watched("line a", lambda: mark[0], 10.0)])
+    watch = Watch(lambda: [Watched("line a", lambda: mark[0], 10.0)])
     assert watch.stuck(0.0) == []
     assert watch.stuck(10.0) == []
     assert watch.stuck(10.1) == ["line a"]
@@ -50,7 +50,7 @@ async def test_a_stuck_part_lets_the_watchdog_lapse(tmp_path: Path, monkeypatch:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(tmp_path / "notify"))
         ear.setblocking(False)
-        task = asyncio.create_task(keep_watchdog(Watch([Watched("sink", mark, -1.0)])))
+        task = asyncio.create_task(keep_watchdog(Watch(lambda: [Watched("sink", mark, -1.0)])))
         heard: list[bytes] = []
 
         def listen() -> int:
@@ -90,7 +90,7 @@ def config(folder: Path, port: int, line: int) -> Path:
 
 async def stuck(edge: EdgeRole, name: str) -> None:
     """See that this part alone is found stuck, long after all others have moved."""
-    watch = Watch([one for one in edge.watched() if one.name == name])
+    watch = Watch(lambda: [one for one in edge.watched() if one.name == name])
     assert watch.stuck(0.0) == []
     assert watch.stuck(LATER) == [name]
 

@@ -103,7 +103,8 @@ def test_wrong_options_say_what_is_allowed(words: tuple[str, ...], text: str) ->
 def test_the_line_and_the_identity_are_options_too() -> None:
     options = AddressOptions(baud=19200, parity="E", stop_bits=2, identity="GEN:12345678")
     found = find_meter("serial:///dev/ttyUSB7", options)
-    assert (found.line.baud, found.line.parity, found.line.stop_bits) == (19200, "E", 2)
+    line = found.way.section
+    assert (line.baud, line.parity, line.stop_bits) == (19200, "E", 2)
     assert found.spec.meter == "GEN:12345678"
     with pytest.raises(UsageError, match="--parity"):
         find_meter("serial:///dev/ttyUSB7", AddressOptions(parity="X"))

@@ -16,8 +16,9 @@ from gateway.cli.meter.scan import scan
 from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.errors import UsageError
-from gateway.roles.beside_edge import client_beside_edge, edge_counters
+from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.doors import Doors
+from gateway.roles.reach import edge_counters
 from protocols.errors import LocalError
 from protocols.meters.counters import FileCounters, in_use
 

@@ -15,7 +15,7 @@ from gateway.config import file as configuration
 from gateway.contract.signing import new_key_pair
 from gateway.lots.core import LotState
 from gateway.lots.store import LotStore
-from gateway.roles.beside_edge import edge_counters
+from gateway.roles.reach import edge_counters
 from protocols.meters.counters import FileCounters
 from tests.support.cli import Cli
 from tests.support.firmware_site import VERSION, FirmwareSite, firmware_site

@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.central.keys.store import SealedKeys, SealedStore
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.store import SealedStore
 from gateway.contract.sealing import new_sealing_pair
 from gateway.private_file import write_private
 from tests.support.cli import Cli
@@ -108,6 +109,30 @@ def test_one_text_that_does_not_open_hides_no_other(cli: Cli, tmp_path: Path) ->
         "keys", "open", "GEN:1", "--private-key", tmp_path / "other", "--to", out, "--config", config, code=2
     )
     assert "2 sealed texts do not open with this key" in said
+
+
+def test_the_second_copy_is_compared_and_made_anew(cli: Cli, tmp_path: Path) -> None:
+    config = central(tmp_path / "c")
+    lot = tmp_path / "lot.csv"
+    lot.write_text(f"serial,maker,ek,ak\n1,GEN,{EK},{AK}\n")
+    cli("keys", "import", lot, "--config", config, "--plain", "--apply")
+    folder = tmp_path / "c" / "data" / "central"
+    check = ("keys", "check", "--config", config)
+    told = cli(*check, "--json").json
+    assert (told["kept"], told["filled from it"], told["copied to it"]) == (1, 0, 0)
+    assert told["second_copy"] == str(folder / "keys.copy")
+    for part in folder.glob("keys.db*"):
+        part.unlink()
+    SealedStore(folder / "keys.db").close()  # a store set back to nothing
+    assert cli("keys", "kept", "--config", config, "--json").json[0]["meter"] == "GEN:1"
+    (folder / "keys.copy").unlink()
+    assert "mount its disk" in cli.refuses(*check, code=5)
+    lot.write_text(f"serial,maker,ek,ak\n2,GEN,{EK},{AK}\n")
+    assert "is gone" in cli.refuses("keys", "import", lot, "--config", config, "--plain", "--apply", code=5)
+    assert cli(*check, "--anew", "--json").json["copied to it"] == 1
+    (folder / "keys.copy").write_bytes(b"noise")
+    said = cli(*check, "--json", code=1).json
+    assert (said["copied to it"], said["lines that cannot be read"]) == (1, 1)
 
 
 def test_pairs_are_made_once(cli: Cli, tmp_path: Path) -> None:

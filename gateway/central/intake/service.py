@@ -235,7 +235,7 @@ class Central:
             if self._times is not None and self._times.requested(message.topic, message.payload):
                 connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
                 continue
-            if self._keys is not None and await self._keys.takes(message):
+            if self._keys is not None and self._keys.takes(message, connection):
                 continue  # acknowledged when it is on the disk
             received = ReceivedMessage(
                 message.topic,

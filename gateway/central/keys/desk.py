@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from gateway.central.keys.fair_queue import FairQueue
 from gateway.central.keys.giving import Gift, gift
-from gateway.central.keys.store import KnownBox, SealedKeys, SealedStore
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.store import KnownBox, SealedStore
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.central_word import wrap_signed
 from gateway.contract.envelope import TYPE_OF, event_type, parse
@@ -28,7 +30,7 @@ from gateway.contract.messages import (
 )
 from gateway.contract.sealing import digest, key_name, needs_passphrase, public_of, recipients, sealed_octets
 from gateway.contract.topics import TopicKind, Topics
-from gateway.errors import ConfigError, ContractError, GatewayError
+from gateway.errors import ConfigError, ContractError, GatewayError, JournalError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
 from protocols.session import Clock
@@ -36,8 +38,8 @@ from protocols.session import Clock
 SOURCE = "/central"
 MAX_ESCROWED = 4_096
 """Octets of one change's sealed keys: a change has some hundred."""
-WAITING = 100
-"""Messages in memory; more stay with the broker."""
+TOLD_EACH = 1_000
+"""Of how many dropped messages of one gateway the log tells once, beside the first."""
 log = structlog.get_logger("gateway.central.keys")
 
 Work = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -56,8 +58,9 @@ class Acknowledging(Protocol):
 class KeyDesk:
     """Answers about keys. The store's file is made with the first message.
 
-    `key` signs as for the directory; `store_secret` opens what is sealed to central, None where it may open nothing:
-    then receipts are given, and no keys. `escrow` names the escrow key that all must be sealed to, where it is known.
+    `copy` is where its second copy stands. `key` signs as for the directory; `store_secret` opens what is sealed to
+    central, None where it may open nothing: then receipts are given, and no keys. `escrow` names the escrow key that
+    all must be sealed to, where it is known.
     """
 
     def __init__(
@@ -68,10 +71,12 @@ class KeyDesk:
         root: str,
         key: bytes,
         clock: Clock,
+        copy: Path | None = None,
         store_secret: bytes | None = None,
         escrow: bytes | None = None,
     ) -> None:
         self._path = path
+        self._copy = copy
         self._ledger = ledger
         self._topics = Topics(root)
         self._key = key
@@ -79,7 +84,7 @@ class KeyDesk:
         self._store_secret = store_secret
         self._escrow = None if escrow is None else key_name(escrow)
         self._store: SealedStore | None = None
-        self._waiting: asyncio.Queue[MqttMessage] = asyncio.Queue(WAITING)
+        self._waiting: FairQueue[tuple[str, MqttMessage]] = FairQueue()
 
     def filters(self) -> list[str]:
         """Return what central subscribes to for the desk."""
@@ -87,23 +92,32 @@ class KeyDesk:
 
     def begin(self) -> None:
         """Forget what waits: it came over another connection, and its sender asks again."""
-        self._waiting = asyncio.Queue(WAITING)
+        self._waiting = FairQueue()
 
-    async def takes(self, message: MqttMessage) -> bool:
-        """Put a message of the desk's topics with those that wait; False for any other."""
+    def takes(self, message: MqttMessage, connection: MqttConnection | Acknowledging) -> bool:
+        """Put a message of the desk's topics with those that wait; False for any other.
+
+        Of a gateway that sends more than can wait, the newest go: their sender gets no answer, and asks again.
+        """
         try:
-            kind = self._topics.parse(message.topic).kind
+            name = self._topics.parse(message.topic)
         except ContractError:
             return False
-        if kind not in (TopicKind.KEYS_ESCROW, TopicKind.KEYS_REQUEST):
+        if name.kind not in (TopicKind.KEYS_ESCROW, TopicKind.KEYS_REQUEST):
             return False
-        await self._waiting.put(message)
+        gone = self._waiting.put(name.gateway or "", (name.gateway or "", message))
+        if gone is not None:
+            gateway, dropped = gone
+            connection.ack(dropped)
+            count = self._waiting.dropped[gateway]
+            if count == 1 or count % TOLD_EACH == 0:
+                log.warning("keys_flood", gateway=gateway, dropped=count)
         return True
 
     async def serve(self, connection: MqttConnection | Acknowledging, work: Work) -> None:
         """Answer until the connection ends (PeerError). `work` runs what asks the ledger."""
         while True:
-            message = await self._waiting.get()
+            _, message = await self._waiting.get()
             try:
                 answers = await self.answers(message.topic, message.payload, work)
             except GatewayError as error:
@@ -140,7 +154,16 @@ class KeyDesk:
     def store(self) -> SealedStore:
         """Return the file, which is made when it is not there."""
         if self._store is None:
-            self._store = SealedStore(self._path)
+            self._store = SealedStore(self._path, self._copy)
+            try:
+                settled = self._store.settle()
+            except (
+                JournalError
+            ) as error:  # keys are given all the same; none are taken, which says so each time
+                log.error("second_copy_unusable", error=str(error))
+            else:
+                if settled.filled or settled.damaged:
+                    log.warning("keys_settled", filled=settled.filled, damaged_lines=settled.damaged)
         return self._store
 
     def close(self) -> None:
@@ -157,7 +180,7 @@ class KeyDesk:
         if refused is None:
             try:
                 await asyncio.to_thread(self._keep, one, sealed)
-            except ContractError as error:
+            except (ContractError, JournalError) as error:
                 refused = str(error)[:500]
         now = self._clock.now()
         receipt = KeysReceipt(

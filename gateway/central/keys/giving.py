@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.central.keys.store import KnownBox, SealedKeys
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.store import KnownBox
 from gateway.contract.key_text import (
     GivenChange,
     GivenKeys,

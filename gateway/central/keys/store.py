@@ -1,21 +1,27 @@
 """Central's file of sealed keys. Nothing in it can be opened without the escrow key, or central's store key.
 
-Nothing is ever taken out: a key that was in force once opens what was recorded then.
+Nothing is ever taken out: a key that was in force once opens what was recorded then. All of it stands in a second copy,
+too, before anybody is told that it is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.second_copy import SecondCopy
 from gateway.contract.messages import rfc3339
 from gateway.contract.sealing import digest
 from gateway.errors import ContractError, JournalError, UsageError
 from gateway.private_database import PrivateDatabase
 
-FORMAT = 1
+FORMAT = 2
+COPY = "keys.copy"
+"""The second copy's name, where no other place is named for it: beside the store."""
 MAX_UNPROVED = 24
 """Changes of one meter by one gateway without proof that are kept: a gateway that makes more is at fault."""
 MAX_CHANGES = 500
@@ -29,21 +35,7 @@ create table box (gateway text primary key, key text not null, name text not nul
   trusted text, trusted_by text, trusted_at text) strict;
 create table given (gateway text not null, meter text not null, primary key (gateway, meter)) strict;
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedKeys:
-    """One change of a meter's keys, or what a maker consigned (`source` names the file; `gateway` is empty)."""
-
-    key_id: str
-    gateway: str
-    meter: str
-    slots: tuple[str, ...]
-    sealed: bytes = field(repr=False)
-    made_at: datetime
-    kept_at: datetime | None = None
-    proved_at: datetime | None = None
-    source: str = ""
+_SECOND = "create table second (one integer primary key check (one = 1), path text not null, mark text not null) strict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +50,25 @@ class KnownBox:
     trusted_by: str | None = None
 
 
-class SealedStore(PrivateDatabase):
-    """The file; safe for threads, and for central and an office command at once. JournalError when it fails."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What the store and its second copy gave each other, and how many lines of the copy cannot be read."""
 
-    def __init__(self, path: Path) -> None:
+    filled: int = 0
+    copied: int = 0
+    damaged: int = 0
+
+
+class SealedStore(PrivateDatabase):
+    """The file; safe for threads, and for central and an office command at once. JournalError when it fails.
+
+    `copy` is where the second copy stands: None where it was last, or beside the file.
+    """
+
+    def __init__(self, path: Path, copy: Path | None = None) -> None:
         super().__init__(path, named="sealed keys")
+        before = self._read("select path from second")
+        self.copy = SecondCopy(copy or (Path(before[0][0]) if before else path.with_name(COPY)))
 
     def _prepare(self) -> None:
         self._db.execute("pragma journal_mode = wal")
@@ -72,34 +78,92 @@ class SealedStore(PrivateDatabase):
 
     def _make(self) -> None:
         found = self._db.execute("pragma user_version").fetchone()[0]
-        if found not in (0, FORMAT):
+        if found not in (0, 1, FORMAT):
             raise JournalError(f"{self._path} was made by a newer program (format {found})")
         if found == 0:
             for statement in _SCHEMA.split(";\n"):
                 self._db.execute(statement)
+        if found < FORMAT:
+            self._db.execute(_SECOND)
             self._db.execute(f"pragma user_version = {FORMAT}")
+
+    # the second copy
+
+    def settle(self, *, anew: bool = False, look: bool = False) -> Settled:
+        """Fill the store from the second copy and the copy from the store, where either was set back or damaged.
+
+        Costs nothing where both are as they were left, unless all is to be looked at. JournalError when the copy cannot
+        be used, and where it is gone: its disk may not be mounted. `anew` makes it again.
+        """
+        with self._transaction():
+            known = self._read("select path from second")
+            if known == [(str(self.copy.path),)] and not self.copy.there and not anew:
+                raise JournalError(
+                    f"the second copy of the sealed keys, {self.copy.path}, is gone: mount its disk,"
+                    " or make it anew (`keys check --anew`)"
+                )
+            return Settled() if self._as_left() and not look else self._settle()
+
+    def _settle(self) -> Settled:
+        copied = self.copy.read()
+        filled = 0
+        mine = {one.key_id: one for one in self.all()}
+        bad = {
+            key_id
+            for key_id, one in mine.items()
+            if self._read("select digest from sealed where key_id = ?", key_id) != [(digest(one.sealed),)]
+        }
+        for key_id, one in copied.keys.items():
+            there = mine.get(key_id)
+            if there is None:
+                self._insert(one, one.kept_at or one.made_at)
+            elif key_id in bad:
+                self._db.execute("update sealed set sealed = ? where key_id = ?", (one.sealed, key_id))
+            elif there.proved_at is None and one.proved_at is not None:
+                at = rfc3339(one.proved_at)
+                self._db.execute("update sealed set proved_at = ? where key_id = ?", (at, key_id))
+            else:
+                continue
+            filled += 1
+        lacks = [
+            one
+            for key_id, one in mine.items()
+            if key_id not in bad
+            and ((there := copied.keys.get(key_id)) is None or (one.proved_at and not there.proved_at))
+        ]
+        self._append(lacks)
+        return Settled(filled=filled, copied=len(lacks), damaged=copied.damaged)
+
+    def _append(self, keys: Sequence[SealedKeys]) -> None:
+        """Append to the second copy, and note how it was left."""
+        self.copy.append(keys)
+        self._db.execute(
+            "insert or replace into second (one, path, mark) values (1, ?, ?)",
+            (str(self.copy.path), self.copy.mark()),
+        )
 
     # sealed keys
 
     def keep(self, keys: Sequence[SealedKeys], at: datetime) -> int:
-        """Keep sealed keys, durable on return; return how many are new.
+        """Keep sealed keys, here and in the second copy, durable on return; return how many are new.
 
         ContractError for a name that is taken by other keys, or a meter with too many changes without proof; then
-        none is kept.
+        none is kept. JournalError when either cannot be written: what one of them has then, the other is given later.
         """
-        new = 0
         with self._transaction():
-            for one in keys:
-                new += self._keep(one, at)
-        return new
+            self.settle()
+            new = [replace(one, kept_at=at) for one in keys if self._keep(one, at)]
+            if new:
+                self._append(new)
+        return len(new)
 
-    def _keep(self, one: SealedKeys, at: datetime) -> int:
+    def _keep(self, one: SealedKeys, at: datetime) -> bool:
         there = self._read("select digest, gateway, meter from sealed where key_id = ?", one.key_id)
         name = digest(one.sealed)
         if there:
             if there[0] != (name, one.gateway, one.meter):
                 raise ContractError(f"other keys are kept under the name {one.key_id}")
-            return 0
+            return False
         count = self._read(
             "select count(*) from sealed where meter = ? and gateway = ?", one.meter, one.gateway
         )
@@ -115,6 +179,10 @@ class SealedStore(PrivateDatabase):
                 raise ContractError(
                     f"{MAX_UNPROVED} changes of {one.meter} wait for proof: look at its gateway first"
                 )
+        self._insert(one, at)
+        return True
+
+    def _insert(self, one: SealedKeys, at: datetime) -> None:
         self._db.execute(
             "insert into sealed (key_id, gateway, meter, slots, digest, sealed, made_at, kept_at, proved_at, source)"
             " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -123,7 +191,7 @@ class SealedStore(PrivateDatabase):
                 one.gateway,
                 one.meter,
                 " ".join(one.slots),
-                name,
+                digest(one.sealed),
                 one.sealed,
                 rfc3339(one.made_at),
                 rfc3339(at),
@@ -131,17 +199,28 @@ class SealedStore(PrivateDatabase):
                 one.source,
             ),
         )
-        return 1
 
     def prove(self, gateway: str, meter: str, key_id: str, sealed_digest: str, at: datetime) -> bool:
-        """Note that a meter has proved keys; False where the gateway never escrowed just these."""
+        """Note that a meter has proved keys; False where the gateway never escrowed just these.
+
+        Where the second copy cannot be written now, it hears of it when it is settled.
+        """
         with self._transaction():
             changed = self._db.execute(
                 "update sealed set proved_at = coalesce(proved_at, ?)"
                 " where key_id = ? and gateway = ? and meter = ? and digest = ?",
                 (rfc3339(at), key_id, gateway, meter, sealed_digest),
             )
+            if changed.rowcount == 1:
+                with suppress(JournalError):
+                    if self._as_left():
+                        self._append([one for _, one in self._sealed("where key_id = ?", key_id)])
             return changed.rowcount == 1
+
+    def _as_left(self) -> bool:
+        """Whether the second copy is as it was last left."""
+        known = self._read("select path, mark from second")
+        return known == [(str(self.copy.path), self.copy.mark())] and known[0][1] != ""
 
     def of_meters(self, meters: Iterable[str]) -> list[SealedKeys]:
         """Return all sealed keys of some meters, in the order in which they came."""

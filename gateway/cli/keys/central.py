@@ -13,27 +13,37 @@ import typer
 
 from gateway.central.keys.store import SealedStore
 from gateway.central.ledger.ledger import Ledger
+from gateway.cli.exits import Exit
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, user
-from gateway.cli.output import print_fields, print_table
+from gateway.cli.output import print_fields, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.config.file import Config
-from gateway.errors import ConfigError, UsageError
+from gateway.errors import ConfigError, JournalError, UsageError
 from gateway.private_file import write_private
 from gateway.roles.central import key_desk
-from gateway.roles.central_files import central_files
+from gateway.roles.central_files import CentralFiles, central_files
 from protocols.meters.secrets import FileSecrets
 
 GatewayArgument = Annotated[str, typer.Argument(help="The gateway's name.")]
 
 
 @contextmanager
-def sealed_store(path: Path, *, make: bool = False) -> Iterator[SealedStore]:
-    """Open central's sealed keys for a block; UsageError where there are none."""
-    if not make and not path.is_file():
-        raise UsageError(f"there are no sealed keys at {path}: is this central's data folder?")
-    store = SealedStore(path)
+def sealed_store(files: CentralFiles, *, make: bool = False) -> Iterator[SealedStore]:
+    """Open central's sealed keys for a block, with what the second copy has more; UsageError where there are none.
+
+    `make`: for whoever adds to them, which needs the second copy; others are only told where it cannot be used.
+    """
+    if not make and not files.keys.is_file():
+        raise UsageError(f"there are no sealed keys at {files.keys}: is this central's data folder?")
+    store = SealedStore(files.keys, files.second_copy)
     try:
+        try:
+            store.settle()
+        except JournalError as error:
+            if make:
+                raise
+            print_problem(str(error))
         yield store
     finally:
         store.close()
@@ -49,7 +59,7 @@ def kept(
 
     Example: meter-gateway keys kept --data DIR
     """
-    with sealed_store(find_files(data, config).keys) as store:
+    with sealed_store(find_files(data, config)) as store:
         found = store.all() if meter is None else store.of_meters([meter])
     rows = [
         {
@@ -66,12 +76,54 @@ def kept(
     print_table(rows, as_json=as_json, empty="no keys are kept")
 
 
+def check(
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Make the second copy again, where it is gone for good.")
+    ] = False,
+    data: DataOption = None,
+    config: ConfigChoice = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare central's sealed keys with their second copy, and give each what it lacks. No key is opened or shown.
+
+    Exit code 1 where the copy has lines that cannot be read, 5 where it is gone or cannot be used.
+
+    Example: meter-gateway keys check --config central.toml
+    """
+    files = find_files(data, config)
+    if not files.keys.is_file():
+        raise UsageError(f"there are no sealed keys at {files.keys}: is this central's data folder?")
+    store = SealedStore(files.keys, files.second_copy)
+    try:
+        settled = store.settle(anew=anew, look=True)
+        told = {
+            "sealed_keys": files.keys,
+            "kept": len(store.all()),
+            "second_copy": store.copy.path,
+            "filled from it": settled.filled,
+            "copied to it": settled.copied,
+            "lines that cannot be read": settled.damaged,
+            "on another disk": "yes"
+            if _elsewhere(files.keys, store.copy.path)
+            else "no: a lost disk takes both",
+        }
+    finally:
+        store.close()
+    print_fields(told, as_json=as_json)
+    if settled.damaged:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _elsewhere(path: Path, other: Path) -> bool:
+    return path.stat().st_dev != other.stat().st_dev
+
+
 def boxes(data: DataOption = None, config: ConfigChoice = None, as_json: JsonOption = False) -> None:
     """List the boxes that asked for their meters' keys, and which of them a person trusts.
 
     Example: meter-gateway keys boxes --data DIR
     """
-    with sealed_store(find_files(data, config).keys) as store:
+    with sealed_store(find_files(data, config)) as store:
         rows: list[dict[str, Any]] = [
             {
                 "gateway": one.gateway,
@@ -96,7 +148,7 @@ def trust(
 
     Example: meter-gateway keys trust edge-1 9f2c01ab5e7d3344 --data DIR
     """
-    with sealed_store(find_files(data, config).keys) as store:
+    with sealed_store(find_files(data, config)) as store:
         store.trust(gateway, name, by=user(), at=datetime.now(UTC))
     print_fields({"gateway": gateway, "box": name, "trusted": "yes"}, as_json=as_json)
 
@@ -125,7 +177,7 @@ async def _bundle(config: Config, gateway: str) -> list[bytes]:
         raise ConfigError(
             "a bundle needs [directory] signing_key_ref and [keys] store_secret_ref: central's own"
         )
-    files = central_files(config.gateway.data)
+    files = central_files(config.gateway.data, config.keys.second_copy)
     if not files.ledger.is_file() or not files.keys.is_file():
         raise UsageError(f"there is no ledger, or there are no sealed keys, in {files.folder}")
     clock = config.clock()

@@ -20,7 +20,8 @@ from gateway.central.keys.consignment_cipher import (
     unwrapper,
 )
 from gateway.central.keys.giving import in_force, opened_texts
-from gateway.central.keys.store import SealedKeys, SealedStore
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.store import SealedStore
 from gateway.cli.exits import Exit
 from gateway.cli.keys.central import sealed_store
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
@@ -97,8 +98,8 @@ def import_keys(
             "the file is not enciphered: everybody on its way could read the keys (--plain takes it)"
         )
     found = read_consignment(content, maker=maker, unwrap=unwrap)
-    files = central_files(loaded.gateway.data).made()
-    with sealed_store(files.keys, make=True) as store:
+    files = central_files(loaded.gateway.data, loaded.keys.second_copy).made()
+    with sealed_store(files, make=True) as store:
         sorted_out = seals.compared(found.meters, store)
         taken = sorted_out["new"] + (sorted_out["conflict"] if replace else [])
         refused = bool(found.mistakes) or (bool(sorted_out["conflict"]) and not replace)

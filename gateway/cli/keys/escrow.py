@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.central.keys.giving import in_force, opened_texts
-from gateway.central.keys.store import SealedStore
+from gateway.cli.keys.central import sealed_store
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line
@@ -97,14 +97,8 @@ def open_keys(
     words = None
     if needs_passphrase(private):
         words = str(typer.prompt("Passphrase", hide_input=True, err=True)).encode()
-    path = find_files(data, config).keys
-    if not path.is_file():
-        raise UsageError(f"there are no sealed keys at {path}: is this central's data folder?")
-    store = SealedStore(path)
-    try:
+    with sealed_store(find_files(data, config)) as store:
         sealed = store.of_meters([meter])
-    finally:
-        store.close()
     if not sealed:
         raise UsageError(f"no keys of {meter} are kept (`keys kept` lists whose are)")
     public_of(private, words)  # a wrong passphrase is told as such

@@ -24,6 +24,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "open": escrow.open_keys,
     "import": consign.import_keys,
     "kept": central.kept,
+    "check": central.check,
     "boxes": central.boxes,
     "trust": central.trust,
     "bundle": central.bundle,

@@ -11,15 +11,17 @@ from typing import Any
 
 from gateway.cli.meter.address import NO_OPTION, AddressOptions
 from gateway.cli.meter.lines import is_address, line_at, with_trace
-from gateway.cli.options import nearest
+from gateway.cli.options import nearest, purpose
 from gateway.cli.output import print_problem
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
+from gateway.edge.field.client import EdgeCounters
 from gateway.edge.keys.ring import KeyRing
 from gateway.errors import UsageError
-from gateway.roles.beside_edge import client_beside_edge, refuse_held_bus
+from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.key_ring import key_ring
-from gateway.roles.lines import make_line, settings_of
+from gateway.roles.lines import settings_of
+from gateway.roles.reach import Way, as_configured, way_to
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.dlms.companion import DEFAULT, Companion, companion
 from protocols.errors import SecretMissing
@@ -50,13 +52,17 @@ _REFERENCES = tuple(name for name in DLMS_SETTINGS if name.endswith("_ref"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterAccess:
-    """All that opening one meter takes; `counters` is the file of its invocation counters."""
+    """All that opening one meter takes; `counters` is the file of its invocation counters.
 
-    line: LineSection
+    Where `ask_edge` is set that file is the running edge's, which is asked for them at this socket.
+    """
+
+    way: Way
     spec: MeterSpec
     secrets: SecretSource
     counters: Path
     clock: Clock
+    ask_edge: Path | None = None
 
     @property
     def companion(self) -> Companion:
@@ -83,32 +89,36 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
     if ignored := [name for name in DLMS_SETTINGS if name not in NO_OPTION and _differs(options, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
         print_problem(f"{flags}: for an address only; {meter} is met as the configuration says")
-    line = next(item for item in config.lines if item.name == found.line)
     client = client_beside_edge(config, found, "cli")
     clock = config.clock()
     return MeterAccess(
-        line=with_trace(line, options.trace, plain=options.trace_plain),
+        way=with_trace(client.way, options.trace, plain=options.trace_plain),
         spec=client.spec,
         secrets=key_ring(config, clock),
         counters=client.counters,
         clock=clock,
+        ask_edge=client.ask_edge,
     )
 
 
 def _by_address(address: str, options: AddressOptions) -> MeterAccess:
     """Return the DLMS meter at an address, or with --unit the Modbus meter there."""
-    line = line_at(address, _given(options, *LINE_OPTIONS))
+    given = _given(options, *LINE_OPTIONS)
+    line, models = line_at(address, given), None
+    way = Way(section=line)
     if options.config is not None:
-        refuse_held_bus(configuration.load(options.config), line)
+        loaded = configuration.load(options.config)
+        line, models = as_configured(loaded, line, given), loaded.modbus.models
+        way = way_to(loaded, line)
     zone = options.zone or "Asia/Kolkata"
     keys = KeyFile(options.key_file) if options.key_file and options.unit is None else None
     counters = keys.counters if keys else options.secrets / "counters-cli.json"
     if options.unit is not None:
-        spec = MeterSpec(meter=options.identity, zone=zone, modbus=_modbus(line, options))
+        spec = MeterSpec(meter=options.identity, zone=zone, modbus=_modbus(line, options, models))
     else:
         spec = MeterSpec(meter=options.identity, zone=zone, dlms=_dlms(line, options, keys, counters))
     return MeterAccess(
-        line=with_trace(line, options.trace, plain=options.trace_plain),
+        way=with_trace(way, options.trace, plain=options.trace_plain),
         spec=spec,
         secrets=keys or FileSecrets(options.secrets),
         counters=counters,
@@ -116,12 +126,14 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
     )
 
 
-def _modbus(line: LineSection, options: AddressOptions) -> ModbusSettings:
+def _modbus(line: LineSection, options: AddressOptions, models: Path | None) -> ModbusSettings:
     if options.model is None:
         raise UsageError("a Modbus meter needs --model, for example --model abb-b23")
     given = _given(options, "unit", "model", "timeout", "worst_latency", "framing")
     if "framing" in given:
         given["framing"] = _one_of("--framing", given["framing"], ("tcp", "rtu"))
+    if models is not None:
+        given["models"] = models
     return modbus_settings(settings_of(line), given)
 
 
@@ -173,10 +185,14 @@ def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:
 
 
 @asynccontextmanager
-async def open_meter(access: MeterAccess) -> AsyncIterator[MeterSession]:
-    """Open a session on a line of its own; both are closed afterwards."""
-    line = make_line(access.line)
-    counters = CountersOnDemand(access.counters)
+async def open_meter(access: MeterAccess, *, changes: bool = False) -> AsyncIterator[MeterSession]:
+    """Open a session on a line of its own, or in a turn of the running edge's; both are closed afterwards.
+
+    `changes` says that something in the meter is changed: the edge records who did that.
+    """
+    meter = access.spec.meter
+    line = access.way.line(purpose(meter), meter=meter, tell=print_problem, changes=changes)
+    counters = CountersOnDemand(access.counters) if access.ask_edge is None else EdgeCounters(access.ask_edge)
     context = SessionContext(secrets=access.secrets, counters=counters, clock=access.clock)
     try:
         async with open_session(line, access.spec, context) as session:

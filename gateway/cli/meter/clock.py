@@ -57,7 +57,7 @@ def clock(
 
 
 async def _clock(access: MeterAccess, *, set_it: bool) -> dict[str, Any]:
-    async with open_meter(access) as session:
+    async with open_meter(access, changes=set_it) as session:
         fields = {}
         if set_it:
             try:

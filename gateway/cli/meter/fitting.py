@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.meter.lines import with_traces
-from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOption, nearest, user
-from gateway.cli.output import print_fields, print_json, print_line, print_table
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOption, nearest, purpose, user
+from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.errors import UsageError
 from gateway.roles.central_files import central_files
@@ -50,7 +50,9 @@ def commission(
     loaded = with_traces(configuration.load(config), trace)
 
     async def work() -> dict[str, Any]:
-        async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
+        async with field_work(
+            loaded, central_files(central or loaded.gateway.data), purpose=purpose(None), tell=print_problem
+        ) as visit:
             plate, proof = await commission_meter(
                 visit,
                 meter=meter,
@@ -87,7 +89,9 @@ def replace(
     loaded = with_traces(configuration.load(config), trace)
 
     async def work() -> dict[str, Any]:
-        async with field_work(loaded, central_files(central or loaded.gateway.data)) as visit:
+        async with field_work(
+            loaded, central_files(central or loaded.gateway.data), purpose=purpose(None), tell=print_problem
+        ) as visit:
             final, plate, opening = await replace_meter(
                 visit, old=old, new=new, usage_point=usage_point, by=user(), no_final=no_final
             )

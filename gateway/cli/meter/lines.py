@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from gateway.config.file import Config
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
+from gateway.roles.reach import Way
 from gateway.roles.trace_log import new_trace
 from protocols.errors import MeterConfigError
 from protocols.meters.address import parse_line
@@ -46,15 +47,16 @@ def line_at(address: str, given: Mapping[str, Any] = MappingProxyType({})) -> Li
         raise UsageError(f"--{option} = `{first['input']}`: {first['msg']}") from error
 
 
-def with_trace(line: LineSection, trace: Path | None, *, plain: bool = False) -> LineSection:
-    """Return the line with a trace, which begins anew; without one it stays as the configuration has it.
+def with_trace(way: Way, trace: Path | None, *, plain: bool = False) -> Way:
+    """Return the way with a trace, which begins anew; without one it stays as the configuration has it.
 
     `plain` writes passwords into the trace too.
     """
     if trace is None:
-        return line
+        return way
     new_trace(trace)
-    return line.model_copy(update={"trace": trace, "trace_plain": plain})
+    section = way.section.model_copy(update={"trace": trace, "trace_plain": plain})
+    return replace(way, section=section)
 
 
 def with_traces(config: Config, trace: Path | None) -> Config:

@@ -171,7 +171,7 @@ async def _identify(access: MeterAccess) -> str:
 async def _run(
     access: MeterAccess, target: Target, parameter: Data, record: ActRecord, meter: str
 ) -> Data | None:
-    async with open_meter(access) as session:
+    async with open_meter(access, changes=True) as session:
         plate = await _dlms(session).identify()
         if plate.meter_id != meter:
             raise UsageError(f"another meter answers now: {plate.meter_id}; nothing is done")

@@ -99,7 +99,7 @@ def carry_out(
             raise UsageError(f"another meter answers now: {plate.meter_id}; nothing is changed")
         return await do(session, act, actor)
 
-    done = asyncio.run(_in_session(access, act_on))
+    done = asyncio.run(_in_session(access, act_on, changes=True))
     _print(done, act, as_json=as_json, outcome="done, and read back")
 
 
@@ -110,8 +110,10 @@ def record_folder(access: MeterAccess, options: AddressOptions) -> Path:
     return access.counters.parent
 
 
-async def _in_session(access: MeterAccess, work: Callable[[DlmsSession], Any]) -> Any:
-    async with open_meter(access) as session:
+async def _in_session(
+    access: MeterAccess, work: Callable[[DlmsSession], Any], *, changes: bool = False
+) -> Any:
+    async with open_meter(access, changes=changes) as session:
         if not isinstance(session, DlmsSession):
             raise UsageError("only DLMS meters are programmed so")
         try:

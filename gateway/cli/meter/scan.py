@@ -12,13 +12,12 @@ import typer
 from gateway.cli.exits import Exit
 from gateway.cli.meter.access import MeterAccess, open_meter
 from gateway.cli.meter.lines import is_address, line_at, with_trace
-from gateway.cli.options import JsonOption, TraceOption, nearest
-from gateway.cli.output import print_table
+from gateway.cli.options import JsonOption, TraceOption, nearest, purpose
+from gateway.cli.output import print_problem, print_table
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
-from gateway.roles.beside_edge import refuse_held_bus
-from gateway.roles.lines import make_line
+from gateway.roles.reach import Way, as_configured, way_to
 from protocols.clock import SystemClock
 from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import LineError, ProtocolError
@@ -50,12 +49,12 @@ def scan(
     loaded = configuration.load(config) if config else None
     section = line_at(line) if is_address(line) else _named_line(loaded, line)
     if loaded is not None:
-        refuse_held_bus(loaded, section)
+        section = as_configured(loaded, section, {})
     if last < first:
         raise UsageError(f"units {first}..{last} are none")
-    section = with_trace(section, trace)
+    way = with_trace(way_to(loaded, section) if loaded is not None else Way(section=section), trace)
     found = asyncio.run(
-        _scan(section, range(first, last + 1), timeout, loaded.clock() if loaded else SystemClock())
+        _scan(way, range(first, last + 1), timeout, loaded.clock() if loaded else SystemClock())
     )
     print_table(found, as_json=as_json, empty=f"nobody answers on {section.name}")
     if not found:
@@ -71,19 +70,24 @@ def _named_line(config: configuration.Config | None, name: str) -> LineSection:
     return found
 
 
-async def _scan(section: LineSection, units: range, timeout: float, clock: Clock) -> list[dict[str, Any]]:
+async def _scan(way: Way, units: range, timeout: float, clock: Clock) -> list[dict[str, Any]]:
     """Return who answers: DLMS meters, which a few questions find, or else Modbus units."""
-    if found := await _scan_dlms(section, clock):
+    if found := await _scan_dlms(way, clock):
         return found
-    line = make_line(section)
+    line = way.line(purpose(None), tell=print_problem)
+    framing = "rtu" if way.section.kind == "serial" else None
     try:
-        return [{"protocol": "modbus", **asdict(u)} async for u in scan_modbus(line, units, timeout)]
+        return [
+            {"protocol": "modbus", **asdict(u)}
+            async for u in scan_modbus(line, units, timeout, framing=framing)
+        ]
     finally:
         await line.close()
 
 
-async def _scan_dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]]:
+async def _scan_dlms(way: Way, clock: Clock) -> list[dict[str, Any]]:
     """Return the nameplates that the public client reads: of one meter, or of all on a serial bus."""
+    section = way.section
     hdlc = section.kind == "serial"
     framing = "hdlc" if hdlc else "wrapper-udp" if section.kind == "udp" else "wrapper"
     found: list[dict[str, Any]] = []
@@ -92,7 +96,7 @@ async def _scan_dlms(section: LineSection, clock: Clock) -> list[dict[str, Any]]
             client=PUBLIC_CLIENT, physical=physical, framing=framing, timeout=0.3 if hdlc else 2.0
         )
         access = MeterAccess(
-            line=section,
+            way=way,
             spec=MeterSpec(meter=None, dlms=settings),
             secrets=FileSecrets(Path("keys")),  # the public client asks for none, and counts nothing
             counters=Path("keys/none"),

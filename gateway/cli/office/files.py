@@ -23,5 +23,6 @@ def find_files(data: Path | None, config: Path | None) -> CentralFiles:
     if data is not None:
         return central_files(data)
     if config is not None:
-        return central_files(configuration.load(config).gateway.data)
+        loaded = configuration.load(config)
+        return central_files(loaded.gateway.data, loaded.keys.second_copy)
     raise UsageError("say where central keeps its data: --data FOLDER or --config FILE")

@@ -20,7 +20,7 @@ from gateway.edge.journal.view import JournalView, view
 from gateway.errors import UsageError
 from gateway.mqtt.connection import connect
 from gateway.roles.journal import journal_limits
-from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.mqtt_settings import mqtt_settings, one_time_id, password
 
 
 def outbox(
@@ -91,6 +91,6 @@ async def _ask_replay(config: configuration.Config, gateway: str, wanted: Replay
         source=f"/{config.gateway.name}/operator",
         time=datetime.now(UTC),
     )
-    settings = mqtt_settings(config.mqtt, f"{config.gateway.name}-replay")
+    settings = mqtt_settings(config.mqtt, one_time_id(config, "replay"))
     async with connect(settings, password=password(config)) as connection:
         await connection.publish(Topics(config.mqtt.root).replay(gateway, wanted.consumer), payload)

@@ -11,7 +11,7 @@ from gateway.cli.options import CONFIG_FILE, ConfigOption
 from gateway.cli.service.consumer import listen as listen_to
 from gateway.cli.until_signal import until_signal
 from gateway.config import file as configuration
-from gateway.roles.mqtt_settings import mqtt_settings, password
+from gateway.roles.mqtt_settings import mqtt_settings, one_time_id, password
 
 
 def listen(
@@ -25,6 +25,6 @@ def listen(
     Example: meter-gateway listen --config central.toml
     """
     loaded = configuration.load(config)
-    settings = mqtt_settings(loaded.mqtt, f"{loaded.gateway.name}-listen")
+    settings = mqtt_settings(loaded.mqtt, one_time_id(loaded, "listen"))
     listening = listen_to(settings, loaded.mqtt.root, typer.echo, ack=ack, password=password(loaded))
     asyncio.run(until_signal(listening))

@@ -10,9 +10,10 @@ import typer
 from gateway.cli.exits import Exit
 from gateway.cli.output import print_json, print_problem
 from protocols.capture.pcap import is_capture, read_capture
+from protocols.capture.recorded import RecordedOctets
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import is_trace, read_trace
-from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations
+from protocols.dlms.trace.conversations import decode_conversations
 from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 

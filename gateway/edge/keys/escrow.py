@@ -26,6 +26,10 @@ PATIENCE = 30.0
 log = structlog.get_logger("gateway.edge.keys")
 
 
+class NotAwaited(ContractError):
+    """A receipt that another command waits for, or none does any more."""
+
+
 class Receipts:
     """Questions and answers of one edge: which keys wait for a receipt, and whether one that comes is it; sans-IO.
 
@@ -72,7 +76,7 @@ class Receipts:
             raise ContractError(f"$.gateway: a receipt for {receipt.gateway!r}, not for us")
         asked = self._waiting.get(receipt.nonce)
         if asked is None:
-            raise ContractError("$.nonce: no receipt is waited for under it")
+            raise NotAwaited("$.nonce: no receipt is waited for under it")
         if asked != (receipt.meter, receipt.key_id, receipt.sealed_digest):
             raise ContractError("$: the receipt is of other keys than were asked about")
         del self._waiting[receipt.nonce]
@@ -135,6 +139,9 @@ class MqttEscrow:
         async for message in self._connection.messages():
             try:
                 receipt = self._receipts.take(message.payload)
+            except NotAwaited as error:  # two commands at once hear each other's
+                log.debug("receipt_not_awaited", error=str(error))
+                continue
             except ContractError as error:
                 log.warning("receipt_refused", error=str(error))
                 continue

@@ -35,6 +35,8 @@ from protocols.session import Clock
 
 ASK_EVERY = 600.0
 """Seconds between questions for keys: a meter may have been allocated to this gateway meanwhile."""
+OFFER_EVERY = 0.05
+"""Seconds between changes that central lacks and is brought: what comes faster than it keeps them, it drops."""
 TELL_EVERY = 15.0
 """Seconds between looks for changes that were proved."""
 BOX_KEY = "box-key.pem"
@@ -185,6 +187,7 @@ class KeysLink:
             if await connection.offer(topic, message) and change.stage is Stage.PROVEN:
                 proven = self._receipts.proven(change.key_id, change.meter, change.digest)
                 await connection.offer(topic, proven)
+            await asyncio.sleep(OFFER_EVERY)
 
 
 def _held(given: GivenKeys) -> dict[tuple[str, int, KeySlot], bytes]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from protocols.dlms.reading.layout_cache import Learned
 from protocols.event_marks import EventMarks, EventNews, TakenLog, TakenLogs
+from protocols.known import Known
 from protocols.reading import Obis
 
 READ_AFTER = timedelta(hours=20)
 """Age from which a log is read whatever its mark says, one at each poll: a counter or status word may be wrong."""
 READ_WITHIN = timedelta(hours=23)
 """Age from which it is read at once, with all others of that age."""
-Store = MutableMapping[tuple[str, str, str], Learned]
 
 
 class EventLogs:
@@ -23,7 +22,7 @@ class EventLogs:
     poll from then on. What another journal had taken counts for nothing here.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Known) -> None:
         self._store = store
 
     def seen(self, meter: str, journal: str, now: datetime) -> EventMarks | None:

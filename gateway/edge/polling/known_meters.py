@@ -13,15 +13,20 @@ from pydantic import TypeAdapter
 
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
-from protocols.dlms.reading.layout_cache import KnownLayout, Learned
+from protocols.dlms.reading.layout_cache import KnownLayout
 from protocols.event_marks import TakenLogs
+from protocols.modbus.known_meter import KnownModbusMeter
+from protocols.modbus.meter_memory import MeterMemory
 
 Key = tuple[str, str, str]
+Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...] | KnownModbusMeter | MeterMemory
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
     "meter": TypeAdapter(KnownMeter),
     "events": TypeAdapter(TakenLogs),
     "objects": TypeAdapter(tuple[ObjectEntry, ...]),
+    "modbus": TypeAdapter(KnownModbusMeter),
+    "memory": TypeAdapter(MeterMemory),
 }
 VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
@@ -29,7 +34,7 @@ log = structlog.get_logger("gateway.edge.polling")
 
 
 class KnownMeters(MutableMapping[Key, Learned]):
-    """Implements `protocols.dlms.reading.layout_cache.Layouts`; its bound is kept by whoever puts something in.
+    """Implements `protocols.known.Known`; its bound is kept by whoever puts something in.
 
     Nothing in it is a reading: a file that is lost, damaged or of another version costs round trips only, and is
     begun anew. What a crash loses of it is asked for again. Layouts carry their age and a fingerprint, and are
@@ -119,6 +124,10 @@ def _kind_of(learned: Learned) -> str:
             return "meter"
         case TakenLogs():
             return "events"
+        case KnownModbusMeter():
+            return "modbus"
+        case MeterMemory():
+            return "memory"
     return "objects"
 
 

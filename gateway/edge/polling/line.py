@@ -27,6 +27,7 @@ ORDER_PATIENCE = timedelta(seconds=60)
 OLDEST_FIRST_AFTER = timedelta(days=1)
 """Missing rows are read newest first; those of this age or more in the order in which they were asked for."""
 
+
 Poll = Callable[["LinePoll", MeterPoll, Claim], Awaitable[None]]
 """Reads a meter whose turn it is; raises nothing."""
 
@@ -278,7 +279,8 @@ class LinePoll:
 
     async def _rest(self, rests: Rests | None, until: datetime) -> None:
         """Return when `until` is there, when woken, or when the clock was set back."""
-        if rests is None:
+        if rests is None or any(poll.under_way for poll in self.meters.values()):
+            # What the journal refuses is due again at once: its answer wakes us, before it `until` means nothing.
             self._resting = asyncio.get_running_loop().create_future()
         else:
             self._resting = rests.until(until)

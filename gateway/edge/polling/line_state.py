@@ -12,6 +12,8 @@ from gateway.edge.polling.pace import EVER, MeterPace
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE
 from gateway.edge.polling.turns import Claim, Decision, Turns
 
+AHEAD = 2
+"""Meters of a line whose readings may be on their way into the journal at once."""
 REVIVE_EVERY = timedelta(seconds=10)
 """Least time between two rounds in which all silent meters of a line are tried because one of them answered."""
 
@@ -57,7 +59,7 @@ class LineState:
         """
         if now < self._free_at:
             return Decision(None, self._free_at)
-        return self._turns.next(self._claims(polls=polls), now)
+        return self._turns.next(self._claims(now, polls=polls), now)
 
     def polled(self, claim: Claim, began: datetime, free_at: datetime, came: Came) -> bool:
         """Note a poll: it began at `began`, and the line can be used again at `free_at`.
@@ -134,12 +136,18 @@ class LineState:
             pace.barred(EVER)
             pace.due_now(now)
 
-    def _claims(self, *, polls: bool = True) -> Iterator[Claim]:
+    def _claims(self, now: datetime, *, polls: bool = True) -> Iterator[Claim]:
         yield from self.waiting.values()
-        if polls:
-            held = max(self.retry_at or EVER, self._held_until)
-            for pace in self.paces.values():
-                yield pace.claim(held)
+        if not polls:
+            return
+        held = max(self.retry_at or EVER, self._held_until)
+        full = sum(pace.under_way for pace in self.paces.values()) >= AHEAD
+        for pace in self.paces.values():
+            claim = pace.claim(held)
+            # The journal's commit holds no line: the next meter is read meanwhile. But a meter's own next visit
+            # waits for it, and so do all when more than AHEAD would be lost by a journal that refuses.
+            if claim.ready > now or not (full or pace.under_way):
+                yield claim
 
     def _account(self, claim: Claim, began: datetime, free_at: datetime, as_urgency: Urgency) -> None:
         seconds = max(0.0, (free_at - began).total_seconds())
@@ -147,7 +155,7 @@ class LineState:
         self.busy += seconds
         if as_urgency is Urgency.SILENT:
             self.dead += seconds
-        others = (c for c in self._claims() if c.meter != claim.meter or not claim.meter)
+        others = (c for c in self._claims(free_at) if c.meter != claim.meter or not claim.meter)
         self._turns.ended(as_urgency, began, free_at, others)
 
     def _change(self, state: str, now: datetime) -> None:

@@ -37,6 +37,8 @@ class MeterPace:
     def __init__(self, meter: PolledMeter, schedule: Schedule, now: datetime) -> None:
         self.dead = False
         self.failures = 0
+        self.under_way = False
+        """Whether what the last visit read is on its way into the journal."""
         self.unsupported: set[ProfileName] = set()
         self._meter = meter
         self._schedule = schedule

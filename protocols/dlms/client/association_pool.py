@@ -85,6 +85,22 @@ class AssociationPool:
             await lease.renew()
         return None
 
+    async def end_on(self, lease: LineLease) -> None:
+        """End what is pooled on a line that we hold, because a stranger comes: it is left as after a goodbye.
+
+        Raises LineUnavailable when the line had to be hung up and cannot be opened again.
+        """
+        for at, pooled in list(self._pooled.items()):
+            if pooled.line is not lease.line:
+                continue
+            del self._pooled[at]
+            if not self._alive(pooled, lease.line):
+                continue
+            pooled.exchange.use(lease.io)
+            await pooled.exchange.close()
+            if not pooled.exchange.clean:
+                await lease.renew()
+
     def put(
         self, lease: LineLease, spec: MeterSpec, exchange: Exchange, *, nameplate: Nameplate | None
     ) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from protocols.known import Notes
 from protocols.reading import Nameplate
 
 NAMED_FOR = timedelta(days=1)
@@ -46,21 +47,11 @@ class KnownMeter:
         return self.named_at is not None and timedelta() <= now - self.named_at < NAMED_FOR
 
 
-class MeterNotes:
+class MeterNotes(Notes[KnownMeter]):
     """The notes of one session about its meter: what was known, and what it found out."""
 
     def __init__(self, known: KnownMeter | None = None) -> None:
-        self.before = known
-        self.known = known or KnownMeter()
-
-    @property
-    def changed(self) -> bool:
-        """Say whether there is something to keep."""
-        return self.known != (self.before or KnownMeter())
-
-    def note(self, **changes: Any) -> None:
-        """Note some of the fields of `KnownMeter`."""
-        self.known = replace(self.known, **changes)
+        super().__init__(known or KnownMeter())
 
     def note_one(self, kind: str, name: str, value: int | str) -> None:
         """Note one entry of `places`, `methods`, `capacities` or `whole`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,15 +12,13 @@ from protocols.dlms.data.types import Data
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.reading.known_meter import KnownMeter
-from protocols.event_marks import TakenLogs
+from protocols.known import Known, keep
 from protocols.reading import Obis, ProfileName
 
 CHECK_EVERY = timedelta(hours=6)
 """How long a meter's columns and scales are taken to be what they were; then they are read again."""
 CHECK_LOGS_EVERY = timedelta(hours=12)
 """The same of event logs, whose codes have no scale; one visit looks at one thing, and there are seven logs."""
-MAX_ENTRIES = 100_000
-"""Entries of one cache; 2,000 meters with a dozen profiles need 24,000. A full cache is emptied."""
 
 
 def kept_for(profile: ProfileName) -> timedelta:
@@ -50,9 +48,8 @@ class KnownLayout:
         return timedelta() <= now - self.scaled_at < kept_for(self.layout.profile)
 
 
-Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...]
-Layouts = MutableMapping[tuple[str, str, str], Learned]
-"""What sessions learned of all meters, by meter id, firmware, and what it is; an empty dict to begin with."""
+Layouts = Known
+"""What DLMS sessions learned of all meters lies among the rest that is known of meters."""
 
 
 def fingerprint(capture_objects: Data) -> str:
@@ -73,13 +70,7 @@ def known_meter(entries: Layouts, meter: str) -> KnownMeter | None:
 
 def put_known_meter(entries: Layouts, meter: str, known: KnownMeter) -> None:
     """Keep what is known of a meter."""
-    _put(entries, (meter, "", "meter"), known)
-
-
-def _put(entries: Layouts, key: tuple[str, str, str], learned: Learned) -> None:
-    if len(entries) >= MAX_ENTRIES:
-        entries.clear()
-    entries[key] = learned
+    keep(entries, (meter, "", "meter"), known)
 
 
 class LayoutCache:
@@ -126,6 +117,6 @@ class LayoutCache:
     def _key(self, name: str) -> tuple[str, str, str]:
         return self._meter, self._firmware, name
 
-    def _put(self, name: str, learned: Learned) -> None:
+    def _put(self, name: str, learned: KnownLayout | tuple[ObjectEntry, ...]) -> None:
         if self._firmware and self._meter:
-            _put(self._entries, self._key(name), learned)
+            keep(self._entries, self._key(name), learned)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from protocols.capture.tree import MAX_NODES, Node, WrongByte
 from protocols.dlms.apdu import acse, gbt, notification, services
 from protocols.dlms.apdu.acse import (
     CLIENT_SECRET,
@@ -68,7 +69,7 @@ from protocols.dlms.security.general_forms import (
     IdentifiedKey,
 )
 from protocols.dlms.trace.state import TraceState
-from protocols.dlms.trace.tree import MAX_NODES, Node, TraceCursor, WrongByte
+from protocols.dlms.trace.tree import TraceCursor
 from protocols.errors import MeterConfigError, MeterError, SecurityFailure
 from protocols.reading import Obis
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
+from protocols.capture.recorded import Conversations, RecordedOctets, arrow_and_time
+from protocols.capture.tree import MAX_NODES, Node, WrongByte, shown
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, crc
 from protocols.dlms.trace.apdus import apdu_name
 from protocols.dlms.trace.frames import TraceReader
 from protocols.dlms.trace.state import TraceState
-from protocols.dlms.trace.tree import MAX_NODES, Node, WrongByte, shown
 
 MAX_PROBLEMS = 1_000
 """Wrong places that are listed; a capture of another protocol has many."""
@@ -24,49 +24,6 @@ _WRAPPER = b"\x00\x01"
 _HEADER = 8
 _LONGEST_HEADER = 2 + 4 + 4 + 1 + 2
 """Octets of an HDLC header: format, two addresses, control, check sequence."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedOctets:
-    """Octets in one direction of a conversation. `offset` is the place of the first; `label` names the way.
-
-    `whole` octets begin and end with a unit (a datagram); `missing` says that octets before them are lost.
-    `always_shown` conversations are shown even where they are not DLMS.
-    """
-
-    conversation: int
-    sent: bool
-    octets: bytes
-    offset: int
-    at: datetime | None = None
-    label: str = ""
-    where: str = ""
-    whole: bool = False
-    missing: bool = False
-    always_shown: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversations:
-    """What conversations hold. `problems` are in order; `others` counts conversations that are not DLMS."""
-
-    parts: tuple[Node, ...]
-    problems: tuple[WrongByte, ...]
-    others: int = 0
-
-    def lines(self) -> list[str]:
-        """Return the tree as lines for people."""
-        return [line for part in self.parts for line in part.lines()]
-
-    def document(self) -> dict[str, object]:
-        """Return tree and problems for JSON."""
-        found = [{"offset": p.offset, "of": p.space, "reason": p.reason} for p in self.problems]
-        return {
-            "parts": [part.document() for part in self.parts],
-            "problem": found[0] if found else None,
-            "problems": found,
-            "others": self.others,
-        }
 
 
 @dataclass(slots=True)
@@ -192,7 +149,7 @@ class _ConversationsReader:
         del direction.octets[:length], direction.places[:length]
         piece = direction.last
         assert piece is not None
-        node = Node(places[0], _arrow_and_time(piece), piece.label)
+        node = Node(places[0], arrow_and_time(piece), piece.label)
         self.root.children.append(node)
         self._budget[0] -= 1
         try:
@@ -208,7 +165,7 @@ class _ConversationsReader:
     def _show_other(self, piece: RecordedOctets) -> None:
         if not piece.always_shown or self._budget[0] <= 0:
             return
-        node = Node(piece.offset, _arrow_and_time(piece), piece.label)
+        node = Node(piece.offset, arrow_and_time(piece), piece.label)
         node.children.append(Node(piece.offset, "octets that are not DLMS", shown(piece.octets)))
         self.root.children.append(node)
         self._budget[0] -= 2
@@ -218,11 +175,6 @@ class _ConversationsReader:
         found = WrongByte(error.offset, reason, error.space)
         node.children.append(Node(error.offset, "WRONG", error.reason, error.space))
         self.problems.append(found)
-
-
-def _arrow_and_time(piece: RecordedOctets) -> str:
-    arrow = "→" if piece.sent else "←"
-    return f"{arrow} {piece.at:%Y-%m-%d %H:%M:%S.%f}" if piece.at is not None else arrow
 
 
 def _beginning(octets: bytes) -> int | None:

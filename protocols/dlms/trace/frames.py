@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from protocols.capture.tree import Node, WrongByte
 from protocols.dlms.apdu.notification import CONFIRM
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS, Cursor
@@ -26,7 +27,7 @@ from protocols.dlms.framing.hdlc import (
 )
 from protocols.dlms.trace.apdus import ApduReader, apdu_name
 from protocols.dlms.trace.state import TraceState
-from protocols.dlms.trace.tree import Node, TraceCursor, WrongByte
+from protocols.dlms.trace.tree import TraceCursor
 from protocols.errors import MeterProtocolError
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from protocols.simulator.household.state import SimMeter, TrueState
 from protocols.simulator.modbus.faults import ModbusFaults
 from protocols.simulator.modbus.frames import Asked
 
+HOLE = 20
+"""Unused registers between two that it has over which a simulated meter answers, unless its model says fewer."""
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
 
 
@@ -138,7 +140,7 @@ class ModbusMeter:
         return words
 
     def _near(self, function: int, place: int) -> bool:
-        reach = self._model.hole
+        reach = HOLE if self._model.hole is None else self._model.hole
         before = any((function, p) in self._cells for p in range(place - reach, place))
         return before and any((function, p) in self._cells for p in range(place, place + reach + 1))
 

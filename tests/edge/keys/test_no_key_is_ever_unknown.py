@@ -1,8 +1,9 @@
 """At no instant does a meter hold a key that nobody knows: a model with crashes, lost answers, burned and old boxes.
 
 The meter takes keys, loses answers, takes one of two, or takes them later; the process dies between any two steps; the
-box burns or is set back to a copy; central's store is set back and edges bring what it lacks. What is asked at every
-instant: is each key that the meter holds, or will hold, one that central can name (or the maker's first)?
+box burns or is set back to a copy; central's store is set back, alone, while the box burns, or with its second copy,
+where edges bring what is lacked; the second copy is lost or set back. What is asked at every instant: is each key that
+the meter holds, or will hold, one that central can name (or the maker's first)?
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +21,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.central.keys.giving import in_force
-from gateway.central.keys.store import SealedKeys
+from gateway.central.keys.sealed import SealedKeys
+from gateway.central.keys.store import SealedStore, Settled
 from gateway.contract.key_text import KeyEntry, KeyText
+from gateway.contract.sealing import digest
 from gateway.edge.keys import rotate
 from gateway.edge.keys.change import Act, Progress, Stage, Told
 from gateway.edge.keys.ring import KeyRing
@@ -55,7 +58,18 @@ EVENTS = st.one_of(
         st.one_of(st.none(), st.integers(1, 12)),
     ),
     st.sampled_from(
-        [("burn",), ("copy box",), ("set box back",), ("copy central",), ("set central back",), ("poll",)]
+        [
+            ("burn",),
+            ("copy box",),
+            ("set box back",),
+            ("copy central",),
+            ("set central back",),
+            ("set central back and burn",),
+            ("set both copies back",),
+            ("set second copy back",),
+            ("lose second copy",),
+            ("poll",),
+        ]
     ),
 )
 
@@ -82,8 +96,8 @@ class World:
 
     folder: Path
     meter: Meter = field(default_factory=Meter)
-    kept: dict[str, tuple[SealedKeys, KeyText]] = field(default_factory=dict)
-    copy: dict[str, tuple[SealedKeys, KeyText]] = field(default_factory=dict)
+    copy: dict[str, bytes] = field(default_factory=dict)
+    """What stood in central's two files when they were copied; one is not named that was not there."""
     written: dict[str, tuple[SealedKeys, KeyText]] = field(default_factory=dict)
     """What stands in each sealed text, wherever a copy of it lies."""
     box_copy: bytes | None = None
@@ -92,13 +106,45 @@ class World:
     dies_in: int | None = None
     fates: list[str] = field(default_factory=list)
     store: KeyStore = field(init=False)
+    central: SealedStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = KeyStore(self.path)
+        self.open_central()
 
     @property
     def path(self) -> Path:
         return self.folder / "keys.db"
+
+    @property
+    def central_files(self) -> tuple[Path, Path]:
+        """Central's store and its second copy."""
+        return self.folder / "central.db", self.folder / "second.copy"
+
+    @property
+    def kept(self) -> list[tuple[SealedKeys, KeyText]]:
+        return [(row, self.written[row.key_id][1]) for row in self.central.all()]
+
+    def open_central(self, *, anew: bool = False) -> None:
+        self.central = SealedStore(*self.central_files)
+        self.central.settle(anew=anew)
+        append = self.central.copy.append
+
+        def appended(keys: Iterable[SealedKeys]) -> None:
+            append(keys)
+            self.instant()  # the second copy has them, and the store not yet
+
+        vars(self.central.copy)["append"] = appended
+
+    def put_back(self, *places: Path) -> None:
+        """Put central's files back from their copies; one that was not there then is gone."""
+        self.central.close()
+        for path in places:
+            for old in self.folder.glob(f"{path.name}*"):
+                old.unlink()
+            if path.name in self.copy:
+                path.write_bytes(self.copy[path.name])
+        self.open_central(anew=True)
 
     def instant(self) -> None:
         self.check()
@@ -109,7 +155,7 @@ class World:
 
     def check(self) -> None:
         """Every key that the meter holds, or will hold, can be named without the box."""
-        named = {e.key for _, text in self.kept.values() for e in text.keys} | set(FIRST.values())
+        named = {e.key for _, text in self.kept for e in text.keys} | set(FIRST.values())
         if self.behind:  # until the edges have brought it, the box is the other copy
             named |= {key for change in self.store.remembered() for key in change.keys.values()}
             named |= set(self.store.held(METER, CLIENT).values())
@@ -136,7 +182,7 @@ class World:
             made_at=change.made_at,
         )
         self.written.setdefault(change.key_id, (row, text))  # sealed once
-        self.kept.setdefault(change.key_id, self.written[change.key_id])
+        self.central.keep([row], AT)
         self.instant()
 
     def provable(self, _change: Change) -> bool:
@@ -236,18 +282,13 @@ class World:
 
     def told(self) -> None:
         """Central hears what was proved."""
-        for key_id, _, _ in self.store.untold():
-            if key_id in self.kept:
-                row, text = self.kept[key_id]
-                proved = SealedKeys(
-                    **{n: getattr(row, n) for n in row.__dataclass_fields__} | {"proved_at": AT}
-                )
-                self.kept[key_id] = (proved, text)
+        for key_id, meter, name in self.store.untold():
+            if self.central.prove("g", meter, key_id, name, AT):
                 self.store.told(key_id)
 
     def give(self) -> None:
         """Central gives what it has."""
-        now = in_force(list(self.kept.values()))
+        now = in_force(self.kept)
         unproved = {row.key_id for row, _ in now.maybe}
         changes = [given_change(row, None) for row in now.texts if row.key_id not in unproved]
         changes += [given_change(row, text) for row, text in now.maybe]
@@ -257,10 +298,11 @@ class World:
     def offer_again(self) -> None:
         """The edge brings what central's store lacks since it was set back, and says what of it is proved."""
         for change in self.store.remembered():
-            if change.key_id not in self.kept:
-                row, text = self.written[change.key_id]
-                proved = AT if change.stage is Stage.PROVEN else None
-                self.kept[change.key_id] = (replace(row, proved_at=proved), text)
+            if self.central.missing([change.key_id]):
+                row, _ = self.written[change.key_id]
+                self.central.keep([row], AT)
+                if change.stage is Stage.PROVEN:
+                    assert self.central.prove("g", METER, row.key_id, digest(row.sealed), AT)
         self.behind = False
 
     def happens(self, event: tuple) -> None:  # type: ignore[type-arg]  # its parts differ
@@ -273,19 +315,46 @@ class World:
             case ("copy box",):
                 self.box_copy = self.path.read_bytes()
             case ("copy central",):
-                self.copy = dict(self.kept)
+                self.central.close()
+                self.copy = {path.name: path.read_bytes() for path in self.central_files if path.exists()}
+                self.open_central()
             case ("set central back",):
-                self.kept, self.behind = dict(self.copy), True
+                self.put_back(self.central_files[0])
                 self.check()
                 self.offer_again()
-            case ("burn",) | ("set box back",):
-                self.store.close()
-                self.path.unlink()
-                if event == ("set box back",) and self.box_copy is not None:
-                    self.path.write_bytes(self.box_copy)
-                self.store = KeyStore(self.path)
-                self.give()
+            case ("set central back and burn",):
+                self.put_back(self.central_files[0])
+                self.check()
+                self.new_box(None)
+            case ("set both copies back",):
+                self.behind = True
+                self.put_back(*self.central_files)
+                self.check()
+                self.offer_again()
+            case ("set second copy back",):
+                self.put_back(self.central_files[1])
+            case ("lose second copy",):
+                self.central.close()
+                self.central_files[1].unlink(missing_ok=True)
+                self.open_central(anew=True)
+            case ("burn",):
+                self.new_box(None)
+            case ("set box back",):
+                self.new_box(self.box_copy)
         self.check()
+
+    def new_box(self, content: bytes | None) -> None:
+        """Put another box in the place of this one, which central gives what it has."""
+        self.store.close()
+        self.path.unlink()
+        if content is not None:
+            self.path.write_bytes(content)
+        self.store = KeyStore(self.path)
+        self.give()
+
+    def close(self) -> None:
+        self.store.close()
+        self.central.close()
 
 
 def given_change(row: SealedKeys, text: KeyText | None) -> Change:
@@ -315,11 +384,19 @@ BEGUN_COPIED: list[tuple[object, ...]] = [
     ("set box back",),
 ]
 """A copy of the box from the middle of a change is put back when the change is over."""
+OLD_CENTRAL_AND_BURNED_BOX: list[tuple[object, ...]] = [
+    ("copy central",),
+    ("rotate", "global", [], None),
+    ("set central back and burn",),
+]
+"""Central's store is put back to before a change, and the box burns before it can bring what is missing."""
 
 
 @settings(max_examples=100)
 @example([*BEGUN_COPIED, ("set central back",)])
 @example(BEGUN_COPIED)
+@example(OLD_CENTRAL_AND_BURNED_BOX)
+@example([*BEGUN_COPIED, ("set central back and burn",)])
 @given(st.lists(EVENTS, max_size=9))
 def test_at_no_instant_is_a_meter_s_key_unknown_to_us(events: list[tuple]) -> None:  # type: ignore[type-arg]
     with TemporaryDirectory(dir=MEMORY) as folder:
@@ -337,11 +414,16 @@ def test_at_no_instant_is_a_meter_s_key_unknown_to_us(events: list[tuple]) -> No
             assert not [c for c in world.store.changes(METER) if not c.given]
             assert world.poll()
         finally:
-            world.store.close()
+            world.close()
 
 
 async def _no_receipt(_world: World, _change: Change) -> None:
     """An escrow that says yes and keeps nothing."""
+
+
+def _not_settled(_store: SealedStore, *, anew: bool = False) -> Settled:
+    """A store that is never filled from its second copy."""
+    return Settled()
 
 
 def _order(wrong: dict[Act, Act]) -> property:
@@ -355,8 +437,9 @@ def _order(wrong: dict[Act, Act]) -> property:
         (World, "deposit", _no_receipt),
         (Progress, "act", _order({Act.NOTE_SENT: Act.SEND})),
         (Progress, "act", _order({Act.PROVE: Act.ADOPT})),
+        (SealedStore, "settle", _not_settled),
     ],
-    ids=("sent without escrow", "sent without a note", "believed without proof"),
+    ids=("sent without escrow", "sent without a note", "believed without proof", "no second copy"),
 )
 def test_the_model_finds_another_order(
     owner: type, name: str, broken: object, monkeypatch: pytest.MonkeyPatch
@@ -369,6 +452,7 @@ def test_the_model_finds_another_order(
         for dies in (None, 2, 4, 5, 6)
         for burns in (0, 1)
     ]
+    stories.append(OLD_CENTRAL_AND_BURNED_BOX)
     failed = 0
     for events in stories:
         with TemporaryDirectory(dir=MEMORY) as folder:
@@ -380,5 +464,5 @@ def test_the_model_finds_another_order(
             except AssertionError:
                 failed += 1
             finally:
-                world.store.close()
+                world.close()
     assert failed

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.edge.polling.event_logs import READ_AFTER, READ_WITHIN, EventLogs, Store
+from gateway.edge.polling.event_logs import READ_AFTER, READ_WITHIN, EventLogs
 from gateway.errors import JournalError
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import Data, double_long_unsigned
 from protocols.event_marks import EventMarks, EventNews, LogMark
+from protocols.known import Known
 from protocols.reading import Obis, ProfileName
 from protocols.simulator.faults.script import FaultScript
 from tests.support.dlms.trap_site import NOW
@@ -72,7 +73,7 @@ def test_a_status_word_that_no_log_explains_lets_every_log_be_read() -> None:
 
 def test_each_log_is_read_daily_one_at_a_visit_and_a_meter_that_lied_is_not_believed_again() -> None:
     other = Obis(0, 0, 99, 98, 1)
-    kept: Store = {}
+    kept: Known = {}
     mark = LogMark(entries=4, capacity=200)
     marks = EventMarks(logs={LOG: mark, other: mark})
     logs = EventLogs(kept)

@@ -86,7 +86,7 @@ class TrapSite:
             self.line,
             spec,
             SessionContext(secrets=Secrets(SECRETS), counters=self.counters, clock=self.clock),
-            layouts=self.layouts,  # type: ignore[arg-type]
+            layouts=self.layouts,
         ) as session:
             yield session
 

@@ -158,8 +158,8 @@ async def polled(
             return Poller(
                 {"trap": meter.line},
                 [PolledMeter(meter=METER, line="trap", spec=spec, profiles=tuple(ProfileName))],
-                collector=Collector(journal, journal, clock=meter.clock, known=meter.layouts),  # type: ignore[arg-type]
-                open_session=partial(open_session, layouts=meter.layouts, pool=pool),  # type: ignore[arg-type]
+                collector=Collector(journal, journal, clock=meter.clock, known=meter.layouts),
+                open_session=partial(open_session, layouts=meter.layouts, pool=pool),
                 context=SessionContext(secrets=Secrets(SECRETS), counters=meter.counters, clock=meter.clock),
                 schedule=Schedule(),
                 pushing=PushLayouts(meter.clock),

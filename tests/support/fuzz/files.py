@@ -8,6 +8,7 @@ from functools import lru_cache
 from random import Random
 
 from protocols.capture.pcap import read_capture
+from protocols.capture.recorded import RecordedOctets
 from protocols.capture.streams import chunks
 from protocols.capture.trace_file import read_trace
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
@@ -26,7 +27,7 @@ from protocols.dlms.profile.layouts import Layout
 from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.explain import explained
 from protocols.dlms.push.layout import companion_layouts
-from protocols.dlms.trace.conversations import RecordedOctets, decode_conversations
+from protocols.dlms.trace.conversations import decode_conversations
 from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from protocols.line import Line
+from protocols.line import Line, LinePace
 from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
 from protocols.lines.serial import SerialLine
@@ -68,8 +68,8 @@ class _Ear:
 
 
 @asynccontextmanager
-async def far_bus(far: Far, **settings: Any) -> AsyncIterator[SerialLine]:
-    """A serial line on a pty whose far side is `far`; `settings` are the line's."""
+async def far_device(far: Far) -> AsyncIterator[str]:
+    """A pty whose far side is `far`; gives the device that a line opens."""
     loop, ear = asyncio.get_running_loop(), _Ear(far)
     async with pty() as (master, device):
         os.set_blocking(master, False)
@@ -81,13 +81,22 @@ async def far_bus(far: Far, **settings: Any) -> AsyncIterator[SerialLine]:
                 return
             ear.hear(octets, partial(os.write, master))
 
-        line = SerialLine("bus", device, **{"baud": 115200, **settings})
         loop.add_reader(master, readable)
         try:
-            yield line
+            yield device
         finally:
             ear.end()
             loop.remove_reader(master)
+
+
+@asynccontextmanager
+async def far_bus(far: Far, **settings: Any) -> AsyncIterator[SerialLine]:
+    """A serial line on a pty whose far side is `far`; `settings` are the line's."""
+    async with far_device(far) as device:
+        line = SerialLine("bus", device, **{"baud": 115200, **settings})
+        try:
+            yield line
+        finally:
             await line.close()
 
 
@@ -183,9 +192,11 @@ class _PaperTransport(asyncio.Transport):
 
 
 class _PaperLine(BaseLine):
-    def __init__(self, ear: _Ear) -> None:
+    def __init__(self, ear: _Ear, pace: LinePace | None) -> None:
         super().__init__("paper")
         self._ear = ear
+        if pace is not None:
+            self._character, self._gap = pace.octet, pace.gap
 
     async def _connect(self) -> LineConnection:
         connection = LineConnection()
@@ -194,10 +205,13 @@ class _PaperLine(BaseLine):
 
 
 @asynccontextmanager
-async def paper_line(far: Far) -> AsyncIterator[Line]:
-    """A bus without descriptors, for `tests.support.virtual_time.run_virtually`: thousands of courses a minute."""
+async def paper_line(far: Far, pace: LinePace | None = None) -> AsyncIterator[Line]:
+    """A bus without descriptors, for `tests.support.virtual_time.run_virtually`: thousands of courses a minute.
+
+    With `pace` it keeps the silence between frames that a wire of this speed needs.
+    """
     ear = _Ear(far)
-    line = _PaperLine(ear)
+    line = _PaperLine(ear, pace)
     try:
         yield line
     finally:

@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
+from protocols.line import LinePace
 from protocols.modbus.library import load_model, model_names
 from protocols.modbus.model import LIVE_PROFILES, MeterModel
 from protocols.modbus.plan import plan
+from protocols.modbus.reader import limits_of
+from protocols.modbus.wire_time import wire_cost
 from protocols.names import NAMES
+
+COST = wire_cost("rtu", LinePace(octet=10 / 9600, gap=35 / 9600), 0.03)
+"""At 9600 8N1, of a meter that takes 30 ms to answer."""
 
 
 def dump(model: MeterModel) -> str:
-    lines = [f"{model.name} {model.manufacturer} max {model.max_read} align {model.align} hole {model.hole}"]
+    hole = "-" if model.hole is None else model.hole
+    lines = [f"{model.name} {model.manufacturer} max {model.max_read} align {model.align} hole {hole}"]
     for r in model.registers:
         scale = f"10^{r.scaler}" + (f" shown 10^{r.resolution}" if r.resolution is not None else "")
         lines.append(
@@ -22,7 +29,7 @@ def dump(model: MeterModel) -> str:
         )
     for profile in LIVE_PROFILES:
         spans = [r.span for r in model.of_profile(profile)]
-        blocks = plan(spans, max_read=model.max_read, align=model.align, hole=model.hole)
+        blocks = plan(spans, limits_of(model), COST, distinct=True)
         asks = ", ".join(f"fc{b.function} 0x{b.address:04X} x {b.count}" for b in blocks)
         lines.append(f"  {profile}: {asks or 'none'}")
     lines += [f"  probe {p.quantity} {p.low}..{p.high}" for p in model.probe]

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.capture.recorded import Conversations, RecordedOctets
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.dlms.framing.wrapper import encode
 from protocols.dlms.trace import conversations as module
-from protocols.dlms.trace.conversations import Conversations, RecordedOctets, decode_conversations
+from protocols.dlms.trace.conversations import decode_conversations
 from protocols.dlms.trace.state import TraceState
 from tests.support.dlms.bench import KEYS, POLICIES, Joined, SmallMeter
 from tests.support.steps import Steps

@@ -1,0 +1,92 @@
+"""The section [modbus], and whether the meters of a configuration fit their models and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.config.meters import LineSection, MeterSection, ModbusSection
+from gateway.config.types import Section
+from protocols.errors import MeterConfigError
+from protocols.modbus.library import known_names, load_model
+from protocols.toml_lines import Path as Trail
+from protocols.toml_mistakes import nearest_name
+
+FRAMINGS = {"tcp": ("tcp", "rtu"), "rtu-over-tcp": ("rtu",), "serial": ("rtu",)}
+"""The framings that go over a line of each kind, the usual one first."""
+
+
+class ModelsSection(Section):
+    """Meter models: `models` is a folder of your own (docs/modbus.md), whose names stand beside the shipped ones."""
+
+    models: Path | None = None
+
+
+class ModelFinding(NamedTuple):
+    """What is wrong at a field, with the nearest valid name."""
+
+    trail: Trail
+    problem: str
+    nearest: str | None = None
+
+
+def check_modbus(
+    lines: Sequence[LineSection], meters: Sequence[MeterSection], models: Path | None
+) -> Iterator[ModelFinding]:
+    """Yield what is wrong with Modbus meters: unknown models, profiles they lack, framings, units given twice."""
+    try:
+        known = known_names(models)
+    except MeterConfigError as error:
+        yield ModelFinding(("modbus", "models"), str(error))
+        return
+    kinds = {line.name: line.kind for line in lines}
+    taken: dict[tuple[str, int], int] = {}
+    for i, meter in enumerate(meters):
+        if meter.modbus is None:
+            continue
+        yield from _model_fits(i, meter, meter.modbus, known, models)
+        kind = kinds.get(meter.line, "")
+        if kind and (why := _framing_unfit(meter.line, kind, meter.modbus.framing)):
+            yield ModelFinding(("meters", i, "modbus", "framing"), why)
+        first = taken.setdefault((meter.line, meter.modbus.unit), i)
+        if first != i:
+            problem = (
+                f"meters[{first}] ({meters[first].meter}) has unit {meter.modbus.unit} on this line, too"
+            )
+            yield ModelFinding(("meters", i, "modbus", "unit"), problem)
+
+
+def _model_fits(
+    i: int, meter: MeterSection, modbus: ModbusSection, known: Sequence[str], models: Path | None
+) -> Iterator[ModelFinding]:
+    where = ("meters", i, "modbus", "model")
+    if modbus.model not in known:
+        problem = f"there is no meter model `{modbus.model}`; known: {', '.join(known)}"
+        yield ModelFinding(where, problem, nearest_name(modbus.model, known))
+        return
+    try:
+        model = load_model(modbus.model, models)
+    except MeterConfigError as error:
+        yield ModelFinding(
+            where, f"the model `{modbus.model}` has mistakes:\n  " + str(error).replace("\n", "\n  ")
+        )
+        return
+    if lacking := [str(profile) for profile in meter.profiles if profile not in model.profiles]:
+        problem = f"the model `{model.name}` has no {', '.join(lacking)}; it has {', '.join(model.profiles)}"
+        yield ModelFinding(("meters", i, "profiles"), problem, nearest_name(lacking[0], model.profiles))
+
+
+def _framing_unfit(line: str, kind: str, framing: str | None) -> str:
+    """Return why a framing cannot go over a line; "" when it can."""
+    allowed = FRAMINGS.get(kind)
+    if allowed is None:
+        return f"line `{line}` is {kind}: Modbus meters are on lines of the kinds {', '.join(FRAMINGS)}"
+    if framing is None or framing in allowed:
+        return ""
+    return f'line `{line}` is {kind}: `framing = "{framing}"` does not go over it; leave it out, or say "{allowed[0]}"'
+
+
+def usual_framing(kind: str) -> str:
+    """Return the framing of a line whose meters say none."""
+    return FRAMINGS.get(kind, ("tcp",))[0]

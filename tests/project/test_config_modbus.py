@@ -1,0 +1,140 @@
+"""Modbus meters of a configuration: models of a user's folder, profiles, framings, units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config.file import Config, load
+from gateway.config.mistakes import ConfigMistakes
+from protocols.modbus.library import load_model
+from protocols.reading import ProfileName
+
+HEAD = """
+[gateway]
+name = "edge-1"
+data = "/var/lib/x"
+
+[[lines]]
+name = "bus"
+kind = "serial"
+device = "/dev/ttyUSB0"
+trusted = true
+
+[[lines]]
+name = "site"
+kind = "tcp"
+host = "10.0.0.1"
+port = 502
+"""
+METER = """
+[[meters]]
+meter = "EAS:1000000{number}"
+line = "{line}"
+profiles = {profiles}
+[meters.modbus]
+unit = {unit}
+model = "{model}"
+"""
+OWN = 'extends = "sdm120"\nname = "mine"\ntitle = "Mine"\n'
+
+
+def meter(
+    number: int = 1,
+    line: str = "bus",
+    unit: int = 1,
+    model: str = "sdm120",
+    profiles: str = '["instantaneous"]',
+) -> str:
+    return METER.format(number=number, line=line, unit=unit, model=model, profiles=profiles)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "models"
+    made.mkdir()
+    (made / "mine.toml").write_text(OWN, encoding="utf-8")
+    return made
+
+
+def read(folder: Path, *meters: str, models: bool = True) -> Config:
+    path = folder.parent / "gateway.toml"
+    section = f'\n[modbus]\nmodels = "{folder}"\n' if models else ""
+    path.write_text(HEAD + "".join(meters) + section, encoding="utf-8")
+    return load(path)
+
+
+def mistakes(folder: Path, *meters: str) -> list[tuple[str, str, str | None]]:
+    with pytest.raises(ConfigMistakes) as caught:
+        read(folder, *meters)
+    return [(one.field, one.problem, one.nearest) for one in caught.value.mistakes]
+
+
+def test_framing_follows_from_the_line_and_the_folder_goes_to_the_driver(folder: Path) -> None:
+    config = read(folder, meter(model="mine"), meter(2, "site"))
+    first, second = (config.spec(m, "edge-1").modbus for m in config.meters)
+    assert first is not None
+    assert second is not None
+    assert (first.framing, first.models, first.trusted) == ("rtu", folder, True)
+    assert (second.framing, second.trusted) == ("tcp", False)
+    assert load_model(first.model, first.models).title == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words", "nearest"),
+    [
+        (meter(model="sdm12"), "meters[0].modbus.model", "no meter model `sdm12`; known: abb-b23", "sdm120"),
+        (meter(model="mina"), "meters[0].modbus.model", "no meter model `mina`", "mine"),
+        (meter(profiles='["billing"]'), "meters[0].profiles", "the model `sdm120` has no billing", None),
+        (meter() + 'framing = "tcp"\n', "meters[0].modbus.framing", 'leave it out, or say "rtu"', None),
+        (
+            meter() + meter(2),
+            "meters[1].modbus.unit",
+            "meters[0] (EAS:10000001) has unit 1 on this line",
+            None,
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_where_it_stands(
+    folder: Path, text: str, field: str, words: str, nearest: str | None
+) -> None:
+    (one,) = mistakes(folder, text)
+    assert one[0] == field
+    assert words in one[1]
+    assert one[2] == nearest
+
+
+def test_a_unit_may_be_on_two_lines(folder: Path) -> None:
+    assert len(read(folder, meter(), meter(2, "site")).meters) == 2
+
+
+def test_a_users_model_with_mistakes_is_told_with_its_file(folder: Path) -> None:
+    (folder / "mine.toml").write_text(OWN + "max_reed = 3\n", encoding="utf-8")
+    (one,) = mistakes(folder, meter(model="mine"))
+    assert f"{folder / 'mine.toml'}:4: max_reed: unknown key" in one[1]
+
+
+def test_a_broken_model_that_no_meter_has_stops_nothing(folder: Path) -> None:
+    (folder / "other.toml").write_text("nonsense", encoding="utf-8")
+    assert len(read(folder, meter(model="mine")).meters) == 1
+
+
+def test_a_changed_model_counts_when_the_configuration_is_read_again(folder: Path) -> None:
+    read(folder, meter(model="mine"))
+    (folder / "mine.toml").write_text(OWN.replace('"Mine"', '"Changed"'), encoding="utf-8")
+    assert load_model("mine", folder).title == "Mine"
+    read(folder, meter(model="mine"))
+    assert load_model("mine", folder).title == "Changed"
+
+
+def test_a_folder_that_is_not_there_is_a_mistake(folder: Path) -> None:
+    (folder / "mine.toml").unlink()
+    folder.rmdir()
+    (one,) = mistakes(folder, meter())
+    assert one[0] == "modbus.models"
+    assert "there is no folder" in one[1]
+
+
+def test_a_model_with_a_log_gives_block_load() -> None:
+    assert ProfileName.BLOCK_LOAD not in load_model("sdm120").profiles

@@ -1,0 +1,109 @@
+"""The commands `models`, run as people do, on the model that `docs/modbus.md` builds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.support.cli import Cli
+from tests.support.paths import ROOT
+
+PAGE = (ROOT / "docs" / "modbus.md").read_text(encoding="utf-8")
+STEPS = PAGE.partition("## A model in ten minutes")[2].partition("\n## ")[0]
+
+
+def fenced(kind: str) -> list[str]:
+    found = re.findall(rf"^   ```{kind}\n(.*?)^   ```", STEPS, re.DOTALL | re.MULTILINE)
+    return [dedent(text) for text in found]
+
+
+@pytest.fixture
+def model(cli: Cli) -> Path:
+    folder = cli.folder / "models"
+    folder.mkdir(exist_ok=True)
+    (folder / "ex3.txt").write_text(fenced("text")[0], encoding="utf-8")
+    path = folder / "ex3.toml"
+    path.write_text("\n".join(fenced("toml")), encoding="utf-8")
+    return path
+
+
+def check(cli: Cli, *words: object) -> list[str]:
+    return [
+        " ".join(line.split()) for line in cli("models", "check", *words).out.splitlines() if line.strip()
+    ]
+
+
+def test_the_model_of_the_docs_says_what_they_say(cli: Cli, model: Path) -> None:
+    said = check(cli, model, "--image", model.with_suffix(".txt"))
+    shown = [" ".join(line.split()) for line in fenced("console")[0].splitlines()[1:] if line.strip()]
+    assert len(said) == len(shown)
+    for got, wanted in zip(said, shown, strict=True):
+        if not wanted.startswith("at "):
+            assert got.endswith(wanted)
+
+
+def test_a_wrong_word_order_is_found_by_the_probe(cli: Cli, model: Path) -> None:
+    image = model.with_suffix(".txt")
+    image.write_text(image.read_text(encoding="utf-8").replace("4366 6666", "6666 4366"), encoding="utf-8")
+    said = cli("models", "check", model, "--image", image, code=1).err
+    assert "probe: voltage is" in said
+    assert 'with `word_order = "little"` every probe is plausible' in said
+
+
+def test_mistakes_have_file_line_field_and_the_nearest_name(cli: Cli, model: Path) -> None:
+    text = model.read_text(encoding="utf-8").replace("address = 4", "adress = 4")
+    model.write_text(text, encoding="utf-8")
+    line = text.splitlines().index("adress = 4") + 1
+    said = cli("models", "check", model, code=3).err
+    assert f"ex3.toml:{line}: registers[1].adress (1-0:1.8.0*255): unknown key" in said
+    assert "Did you mean `address`?" in said
+    wrong = cli("models", "check", model, "--json", code=3).json
+    assert {(one["line"], one["nearest"]) for one in wrong} >= {(line, "address")}
+
+
+def test_models_are_listed_with_those_of_a_folder(cli: Cli, model: Path) -> None:
+    rows = cli("models", "--folder", model.parent, "--json").json
+    assert {row["model"] for row in rows} >= {"ex3", "sdm120", "abb-b23"}
+    assert {row["file"] for row in rows if row["model"] == "ex3"} == {str(model)}
+    model.write_text("nonsense", encoding="utf-8")
+    assert "ex3.toml" in cli("models", "--folder", model.parent, code=3).err
+
+
+def test_a_model_is_shown(cli: Cli, model: Path) -> None:
+    said = cli("models", "show", "ex3", "--folder", model.parent).out
+    assert "Example EX3" in said
+    assert "10^-2 x ct" in said
+    assert cli("models", "show", model, "--json").json["registers"][1]["quantity"] == "1-0:1.8.0*255"
+    assert "Did you mean `sdm120`" in cli.refuses("models", "show", "sdm12", code=3)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nonsense", "ex3.txt:1: write FUNCTION ADDRESS: WORDS in hex"),
+        ("5 0: 0001", "write FUNCTION ADDRESS"),
+        ("3 0: 10000", "each word is 0 to FFFF"),
+        ("1 0: 2", "each word is 0 to 1"),
+        ("3 65535: 1 1", "pass the last address"),
+        ("3/1 0: 1", "records of files"),
+        ("20 0: 1", "records of files"),
+        ("3 0: 1 1\n3 1: 1", "ex3.txt:2: register 1 of function 3 stands here twice"),
+        ("3 0: xyz", "invalid literal"),
+        ("17: 1", "ex3.txt:1"),
+    ],
+)
+def test_an_image_that_is_none_is_told(cli: Cli, model: Path, line: str, words: str) -> None:
+    image = model.with_suffix(".txt")
+    image.write_text(line, encoding="utf-8")
+    assert words in cli.refuses("models", "check", model, "--image", image, code=3)
+
+
+def test_registers_that_are_not_in_the_image_are_named(cli: Cli, model: Path) -> None:
+    image = model.with_suffix(".txt")
+    image.write_text("3 8: 1388\n", encoding="utf-8")
+    document = cli("models", "check", model, "--image", image, "--json").json
+    assert document["absent"] == ["1-0:1.8.0*255", "1-0:12.7.0*255", "0-0:96.1.0*255"]
+    assert document["sets"][0]["values"]["1-0:14.7.0*255"] == "50.00 Hz"
