@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 from protocols.reading import Number
 
@@ -41,13 +40,14 @@ class MeterMemory:
     `doubted` are the quantities that are not believed now, with the word that says why. It was asked who it is at
     `asked_at`, and proved it at `proved_at`: by its serial, else by `marks` that were as before (firmware, ratios, by
     name) and energies that go on. `shaken`: since it was asked it was silent or failed, so that another meter may
-    stand in its place.
+    stand in its place. `vouched_at` is when somebody had seen that it is the right one, where anybody has.
     """
 
     model: str
-    believed: Mapping[str, Believed] = field(default_factory=lambda: MappingProxyType({}))
-    doubted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    believed: Mapping[str, Believed] = field(default_factory=dict)
+    doubted: Mapping[str, str] = field(default_factory=dict)
     asked_at: datetime | None = None
     proved_at: datetime | None = None
-    marks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    marks: Mapping[str, str] = field(default_factory=dict)
     shaken: bool = False
+    vouched_at: datetime | None = None

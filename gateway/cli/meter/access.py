@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.meter.address import NO_OPTION, AddressOptions
+from gateway.cli.meter.address import MODBUS_MANNERS, NO_OPTION, AddressOptions
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest, purpose
 from gateway.cli.output import print_problem
@@ -25,12 +25,14 @@ from gateway.roles.reach import Way, as_configured, way_to
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.dlms.companion import DEFAULT, Companion, companion
 from protocols.errors import SecretMissing
+from protocols.line import Line
 from protocols.meters.address import dlms_settings, modbus_settings
 from protocols.meters.counters import CountersOnDemand
 from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.meters.titles import TITLE_OCTETS, system_title
+from protocols.modbus.frames import FRAMINGS
 from protocols.session import (
     DLMS_SETTINGS,
     Choices,
@@ -44,7 +46,7 @@ from protocols.session import (
 )
 from protocols.unused import unused_frames
 
-LINE_OPTIONS = ("baud", "parity", "stop_bits", "mode_e_address")
+LINE_OPTIONS = ("baud", "parity", "stop_bits", "data_bits", "rs485", "mode_e_address")
 """Options that say how a serial line is opened."""
 _REFERENCES = tuple(name for name in DLMS_SETTINGS if name.endswith("_ref"))
 """Options that name secrets in the folder of --secrets."""
@@ -129,9 +131,9 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
 def _modbus(line: LineSection, options: AddressOptions, models: Path | None) -> ModbusSettings:
     if options.model is None:
         raise UsageError("a Modbus meter needs --model, for example --model abb-b23")
-    given = _given(options, "unit", "model", "timeout", "worst_latency", "framing")
+    given = _given(options, "unit", "model", "timeout", "worst_latency", "framing", *MODBUS_MANNERS)
     if "framing" in given:
-        given["framing"] = _one_of("--framing", given["framing"], ("tcp", "rtu"))
+        given["framing"] = _one_of("--framing", given["framing"], FRAMINGS)
     if models is not None:
         given["models"] = models
     return modbus_settings(settings_of(line), given)
@@ -192,15 +194,24 @@ async def open_meter(access: MeterAccess, *, changes: bool = False) -> AsyncIter
     """
     meter = access.spec.meter
     line = access.way.line(purpose(meter), meter=meter, tell=print_problem, changes=changes)
+    try:
+        async with open_over(access, line) as session:
+            yield session
+    finally:
+        await line.close()
+        if unused := str(unused_frames(line)):
+            print_problem(f"not used: {unused}")
+
+
+@asynccontextmanager
+async def open_over(access: MeterAccess, line: Line) -> AsyncIterator[MeterSession]:
+    """Open a session over a line of the caller's; what it takes beside the line is closed afterwards."""
     counters = CountersOnDemand(access.counters) if access.ask_edge is None else EdgeCounters(access.ask_edge)
     context = SessionContext(secrets=access.secrets, counters=counters, clock=access.clock)
     try:
         async with open_session(line, access.spec, context) as session:
             yield session
     finally:
-        await line.close()
         counters.close()
         if isinstance(access.secrets, KeyRing):
             access.secrets.close()
-        if unused := str(unused_frames(line)):
-            print_problem(f"not used: {unused}")
