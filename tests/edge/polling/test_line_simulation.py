@@ -202,7 +202,7 @@ class Used:
 
 
 @given(LOADS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_whatever_the_load_nobody_starves_and_nobody_takes_more_than_his_share(load: Load) -> None:
     simulation = load.simulation()
     simulation.run(T0 + load.length)
