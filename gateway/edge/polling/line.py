@@ -107,7 +107,7 @@ class LinePoll:
             number=next(self._numbers),
             urgency=urgency,
             ready=now,
-            deadline=now + wait,
+            wanted_by=now + wait,
             worst=worst,
         )
         request = _Request(claim, reason, asyncio.get_running_loop().create_future(), asyncio.Event())

@@ -77,7 +77,7 @@ class MeterPace:
             meter=self._meter.meter,
             urgency=Urgency.SILENT if self.dead else Urgency.DUE,
             ready=max(at, not_before),
-            deadline=at if at >= NEVER - wait else at + wait,
+            wanted_by=at if at >= NEVER - wait else at + wait,
             worst=max(self._silences) * MARGIN,
         )
         return self._claim

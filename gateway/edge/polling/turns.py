@@ -14,7 +14,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What somebody wants of a line: from `ready` on, if possible by `deadline`, for `worst` seconds at most.
+    """What somebody wants of a line: from `ready` on, if possible by `wanted_by`, for `worst` seconds at most.
 
     `meter` is the meter that is meant, "" for none. `number` tells requests apart; the polls of meters have 0.
     """
@@ -23,7 +23,7 @@ class Claim:
     number: int = 0
     urgency: Urgency
     ready: datetime
-    deadline: datetime
+    wanted_by: datetime
     worst: float = 0.0
 
 
@@ -172,7 +172,7 @@ class Turns:
 
 
 def _order(claim: Claim) -> tuple[datetime, datetime, int]:
-    return claim.deadline, claim.ready, claim.number
+    return claim.wanted_by, claim.ready, claim.number
 
 
 def _ends(claim: Claim, now: datetime) -> datetime:

@@ -105,10 +105,7 @@ def test_missing_rows_have_idle_wire_and_a_fifth_where_there_is_none() -> None:
 
 def test_within_an_urgency_the_earliest_deadline_is_first() -> None:
     turns, at = Turns(T0), [T0 + n * MINUTE for n in (3, 1, 2)]
-    claims = [
-        Claim(number=n, urgency=Urgency.BACKFILL, ready=T0, deadline=deadline)
-        for n, deadline in enumerate(at, 1)
-    ]
+    claims = [Claim(number=n, urgency=Urgency.BACKFILL, ready=T0, wanted_by=by) for n, by in enumerate(at, 1)]
     order = []
     while claims:
         claim = turns.next(claims, T0).claim

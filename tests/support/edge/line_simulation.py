@@ -119,7 +119,7 @@ class LineSimulation:
                 number=number,
                 urgency=job.urgency,
                 ready=job.at,
-                deadline=job.at + job.patience,
+                wanted_by=job.at + job.patience,
                 worst=job.worst,
             )
 
