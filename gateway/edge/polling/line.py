@@ -18,7 +18,7 @@ from gateway.edge.polling.rests import LOOK_UP, Rests
 from gateway.edge.polling.schedule import PolledMeter
 from gateway.edge.polling.turns import Claim
 from gateway.errors import TurnMissed
-from protocols.errors import LineUnavailable
+from protocols.errors import AnswerOwed, LineUnavailable
 from protocols.line import Line
 from protocols.session import Clock
 
@@ -264,7 +264,11 @@ class LinePoll:
     def _came(self, poll: MeterPoll) -> Came:
         failed = isinstance(poll.error, LineUnavailable)
         self._error = poll.error if failed else None
-        return Came.LINE_FAILED if failed else Came.SILENCE if poll.dead else Came.ANSWER
+        if failed:
+            return Came.LINE_FAILED
+        if isinstance(poll.error, AnswerOwed):
+            return Came.OWED
+        return Came.SILENCE if poll.dead else Came.ANSWER
 
     def _free_at(self) -> datetime:
         """Return when the line can be used again: after a silence it is kept quiet for a while."""

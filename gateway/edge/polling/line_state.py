@@ -19,10 +19,14 @@ REVIVE_EVERY = timedelta(seconds=10)
 
 
 class Came(Enum):
-    """What an attempt to talk to a meter came to: somebody answered, nobody did, or the line itself failed."""
+    """What an attempt to talk to a meter came to: somebody answered, nobody did, or the line itself failed.
+
+    OWED is a silent meter that could not be asked yet: an earlier answer of it may still come.
+    """
 
     ANSWER = "answer"
     SILENCE = "silence"
+    OWED = "owed"
     LINE_FAILED = "line_failed"
 
 
@@ -66,7 +70,7 @@ class LineState:
 
         Returns whether a meter came back that had not answered.
         """
-        if came is Came.SILENCE:
+        if came in (Came.SILENCE, Came.OWED):
             self._account(claim, began, free_at, Urgency.SILENT)
         elif came is Came.LINE_FAILED or claim.urgency is Urgency.SILENT:
             self._account(claim, began, free_at, Urgency.ORDERED)  # no silent meter's cost

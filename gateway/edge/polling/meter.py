@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from gateway.edge.polling.turns import NEVER
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
+    AnswerOwed,
     IdentityMismatch,
     MeterConfigError,
     MeterRefused,
@@ -58,7 +59,8 @@ class MeterPoll:
     """One meter: its due profiles, back-off and health. `lock` is held while it is read.
 
     What was read is in the journal a moment later; `journaled` then hears how many captures of the visit were new, and
-    what the journal said where it refused them. The next visit begins after that.
+    what the journal said where it refused them. The next visit begins after that. `owed` tells for how many seconds
+    earlier answers of it may still come.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class MeterPoll:
         schedule: Schedule,
         clocks: MeterClocks,
         journaled: Journaled,
+        owed: Callable[[], float] = lambda: 0.0,
         learn: Learn | None = None,
     ) -> None:
         self.meter = meter
@@ -84,6 +87,7 @@ class MeterPoll:
         self._learn = learn
         self._clocks = clocks
         self._journaled = journaled
+        self._owed = owed
         self._since = clock.now()
         self.pace = MeterPace(meter, schedule, self._since)
         self._last_success: datetime | None = None
@@ -275,8 +279,14 @@ class MeterPoll:
             at_least = LAST_RETRY
         else:
             at_least = 0.0
-        dead = self.state is PollState.SILENT
-        retry_at = self.pace.failed(self._clock.now(), dead=dead, at_least=at_least, profile=profile)
+        now, dead = self._clock.now(), self.state is PollState.SILENT
+        retry_at = self.pace.failed(now, dead=dead, at_least=at_least, profile=profile)
+        if isinstance(error, AnswerOwed):
+            self.pace.barred(now + timedelta(seconds=error.seconds))
+        elif dead and self.pace.failures > 1:
+            # The first failure may be one late answer, beside which others can be asked for. A meter that is dead
+            # is left alone until nothing of it can come any more: a try before would only wait on the line.
+            self.pace.barred(now + timedelta(seconds=self._owed()))
         report = log.warning if isinstance(error, ProtocolError) else log.exception
         failures = self.pace.failures
         if dead and failures & (failures - 1):
@@ -288,7 +298,7 @@ class MeterPoll:
             profile=profile.value if profile else None,
             code=health_code(error),
             error=str(error),
-            next_try=retry_at.isoformat(),
+            next_try=max(retry_at, self.pace.next_at()).isoformat(),
         )
 
     def _change(self, state: PollState) -> None:

@@ -24,6 +24,7 @@ from gateway.edge.polling.turns import Claim
 from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
+from protocols.meters.owed import answers_owed
 from protocols.reading import ProfileName
 from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
@@ -154,6 +155,7 @@ class Poller:
             learn=self._pushing.learn if meter.meter in self._pushing.meters else None,
             clocks=self._clocks,
             journaled=partial(self._journaled, state),
+            owed=partial(answers_owed, state.line, meter.spec),
         )
         self.changes.note(Subject.METER, meter.meter, poll.told)
         state.add(poll)
