@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from protocols.modbus.encoding import TIMES
+from protocols.modbus.encoding import NO_NUMBERS
 from protocols.modbus.model import MeterModel
 from protocols.modbus.registers import RegisterSpec
 from protocols.obis import Obis
@@ -58,7 +58,7 @@ def rules_of(model: MeterModel, sanctioned_load: Decimal | None = None) -> dict[
     return {
         quantity: _rule(quantity, register, power, probes.get(quantity), phases)
         for quantity, register in quantities.items()
-        if register.type not in ("text", *TIMES) and not register.as_text
+        if register.type not in NO_NUMBERS and not register.as_text
     }
 
 

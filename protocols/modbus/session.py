@@ -19,7 +19,6 @@ from protocols.errors import (
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
-from protocols.modbus.client import frames_for
 from protocols.modbus.codec import raw_value, rollover
 from protocols.modbus.controls import Controls
 from protocols.modbus.judge import Judge, all_bits_set
@@ -32,7 +31,7 @@ from protocols.modbus.plausible import Found
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.modbus.recognition import REFUSED, Recognition
 from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.turn import client_for
+from protocols.modbus.turn import client_for, frames_of
 from protocols.modbus.unit import MeterUnit
 from protocols.modbus.values import scales_of, spans_of, values_of
 from protocols.modbus.visit import VisitReader
@@ -277,7 +276,7 @@ async def open_modbus(
     try:
         model, frames, zone = (
             load_model(settings.model, settings.models),
-            frames_for(settings.framing),
+            frames_of(settings),
             spec.time_zone(),
         )
         async with line.exclusive() as io:
