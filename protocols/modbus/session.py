@@ -23,6 +23,7 @@ from protocols.modbus.codec import raw_value, rollover
 from protocols.modbus.controls import Controls
 from protocols.modbus.judge import Judge, all_bits_set
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
+from protocols.modbus.latency import LatencyFacts
 from protocols.modbus.library import load_model
 from protocols.modbus.load_reader import LoadReader
 from protocols.modbus.memories import Memories
@@ -282,6 +283,8 @@ async def open_modbus(
         async with line.exclusive() as io:
             client = client_for(line, io, frames, settings, model)
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
+            if (latency := notes.known.latency) is not None:
+                client.account.learn(settings.unit, LatencyFacts().heard(latency))
             pace = line.pace if isinstance(line, HasPace) else None
             reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
             load = settings.sanctioned_load
@@ -300,8 +303,9 @@ async def open_modbus(
                 if spec.meter is not None:
                     await session.identify()
                 yield session
-            except IdentityMismatch:
-                raise  # what another meter showed is not this one's
+            except IdentityMismatch:  # what another meter showed is not this one's
+                client.account.forget_latency(settings.unit)
+                raise
             except ProtocolError:
                 keep_modbus(known, spec.meter, model.name, notes)
                 raise
