@@ -9,7 +9,7 @@ from gateway.edge.field.messages import MAX_OCTETS, Act, Done
 from gateway.edge.field.open_links import OpenLinks
 from gateway.edge.field.statistics import TurnCounts
 from protocols.errors import LineError
-from protocols.line import Line, LineIO
+from protocols.line import Line, LineIO, TakesPushes
 from protocols.modbus.lent import LentWatch
 
 MAX_QUIET = 60.0
@@ -74,6 +74,9 @@ class LentTurn:
                 self._rest = b""
                 self._links = OpenLinks()
                 await self._io.hang_up()
+            case "push":
+                if isinstance(self._line, TakesPushes):
+                    self._line.take_push(bytes.fromhex(act.octets))
             case "reopen":
                 self._rest = b""
                 self._links = OpenLinks()

@@ -232,12 +232,13 @@ class MeterPoll:
     async def _settle_identity(self, was: PollState) -> None:
         """Where another Modbus meter answers now, it may have given what was read since the last proof."""
         self._doubted = self._collector.doubted(self.meter.meter)
-        if not isinstance(self.error, IdentityMismatch) or self.meter.spec.modbus is None:
+        modbus = self.meter.spec.modbus
+        if not isinstance(self.error, IdentityMismatch) or modbus is None:
             return
         await self.settled()
         news = was is not PollState.MISMATCH
         try:
-            await self._collector.disproved(self.meter.meter, self.error, news=news)
+            await self._collector.disproved(self.meter.meter, modbus, self.error, news=news)
         except JournalError as error:  # the next look at who answers tries again
             log.error("settling_refused", **self._where(), error=str(error))
 
