@@ -122,8 +122,8 @@ class LineAccount:
         return self._latencies.get(unit, LatencyFacts())
 
     def learn(self, unit: int, facts: LatencyFacts) -> None:
-        """Take over what was known of a unit's latency, unless more is known already."""
-        if facts.answers > self.latency(unit).answers:
+        """Take over what an earlier run knew of a unit's latency, unless something is known already."""
+        if not self.latency(unit).answers:
             self._latencies[unit] = facts
 
     def measured(self, unit: int, seconds: float) -> None:

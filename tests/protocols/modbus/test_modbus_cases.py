@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from protocols.errors import LineClosed, MeterProtocolError, MeterSilent, ProtocolError
+from protocols.known import Known
 from protocols.line import Line
 from protocols.modbus.account import GatewayFacts, account_of
+from protocols.modbus.latency import LatencyFacts
 from protocols.modbus.requests import Request
 from protocols.modbus.session import open_modbus
 from protocols.reading import Number, ProfileName
@@ -403,3 +405,32 @@ async def test_a_far_end_that_closes_at_once_is_a_line_error() -> None:
 
 def test_a_request_says_what_it_is() -> None:
     assert str(Request(unit=5, function=4, address=0, count=2)) == "unit 5, function 4, 2 registers from 0"
+
+
+async def test_a_slow_meter_is_waited_for_at_once_when_its_latency_is_known() -> None:
+    """An earlier run of the program kept it, as it keeps what else it learned of a meter."""
+    far = two_sdm120()
+    known: Known = {}
+
+    def play(heard: Heard) -> list[Act]:
+        return [(1.3, answer) for _, answer in far(heard)]
+
+    for waited in (1, 0):
+        async with far_bus(play) as line:
+            async with open_modbus(line, spec(), CONTEXT, known=known) as session:
+                assert [reading async for reading in session.read(ProfileName.INSTANTANEOUS)]
+            assert line.statistics().timeouts == waited
+
+
+def test_patience_follows_what_a_meter_takes() -> None:
+    facts = LatencyFacts()
+    assert facts.patience(1.0, 10.0) == 1.0
+    for _ in range(20):
+        facts = facts.heard(0.03)
+    assert facts.patience(1.0, 10.0) == 0.25
+    facts = facts.heard(0.9)
+    assert facts.patience(1.0, 10.0) > 1.3
+    for _ in range(400):
+        facts = facts.heard(0.03)
+    assert facts.patience(1.0, 10.0) < 0.3
+    assert LatencyFacts().heard(30.0).patience(1.0, 10.0) == 10.0
