@@ -121,13 +121,16 @@ class Counted:
     """What went over the wire since it was last told.
 
     `wire` is seconds in which octets, silences and meters took their time; `begun` and `ended` are the first and the
-    last of it. `late` is what the bus itself was late by, `deaf` the requests that came before t3.5 had passed: meters
+    last of it. `idle` is for how long beyond t3.5 nothing was asked after an answer, `between` the part of it that lay
+    between two meters. `late` is what the bus itself was late by, `deaf` the requests that came before t3.5 had passed: meters
     do not hear these.
     """
 
     requests: int = 0
     registers: int = 0
     wire: float = 0.0
+    idle: float = 0.0
+    between: float = 0.0
     late: float = 0.0
     deaf: int = 0
     begun: float | None = None
@@ -143,6 +146,7 @@ class Bus:
     counted: Counted = field(default_factory=Counted)
     _cells: dict[int, dict[tuple[int, int], int]] = field(default_factory=dict)
     _free: float = 0.0
+    _unit: int = 0
 
     def __post_init__(self) -> None:
         self._cells = {unit: meter.cells() for unit, meter in self.meters.items()}
@@ -157,6 +161,11 @@ class Bus:
             if came - self._free < 0.98 * PACE.gap:
                 count.deaf += 1
                 continue
+            if self._unit:
+                idle = came - self._free - PACE.gap
+                count.idle += idle
+                count.between += idle * (asked.unit != self._unit)
+            self._unit = asked.unit
             heard = came + len(asked.octets) * PACE.octet
             count.wire += heard - came + PACE.gap
             count.ended = self._free = heard
@@ -199,7 +208,7 @@ def bus(meters: str) -> None:
         if sys.stdin in ready:
             if not sys.stdin.readline():
                 return
-            count, served.counted = served.counted, Counted()
+            count, served.counted, served._unit = served.counted, Counted(), 0
             say(**{name: getattr(count, name) for name in count.__dataclass_fields__})
 
 
