@@ -11,6 +11,7 @@ ProtocolError
 │   │   ├── MeterBusy      it asked to be asked later
 │   │   └── AssociationLost it does not know our association any more: associate again
 │   ├── MeterSilent        the line works and this meter does not answer
+│   ├── AnswerOwed         an earlier answer may still come and be taken for this one's: ask later
 │   ├── AssociationRefused it refused the association (password, key, context)
 │   ├── SecurityFailure    a tag, counter or protection level is not what was agreed
 │   │   ├── InvocationCounterRefused  our counter is behind the meter's: read it and associate again
@@ -101,6 +102,19 @@ class MeterSilent(MeterError):
     """The line works but this meter does not answer."""
 
 
+class AnswerOwed(MeterError):
+    """An earlier answer of this meter may still come, and this request's could not be told from it.
+
+    `seconds` from now the line is clear for it; other requests may be answered before.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"an earlier answer that looks the same may still come: ask again in {seconds:.1f} s"
+        )
+        self.seconds = seconds
+
+
 class AssociationRefused(MeterError):
     """The meter refused the association; the message names the diagnostic."""
 
@@ -162,10 +176,10 @@ class WriteUnproven(MeterError):
 
 
 class IdentityMismatch(MeterError):
-    """Another meter answers at this address."""
+    """Another meter answers at this address; `advice` says what to do where it is the same one for all that."""
 
-    def __init__(self, *, expected: str, found: str) -> None:
-        super().__init__(f"expected meter {expected}, but {found} answers at this address")
+    def __init__(self, *, expected: str, found: str, advice: str = "") -> None:
+        super().__init__(f"expected meter {expected}, but {found} answers at this address{advice}")
         self.expected = expected
         self.found = found
 

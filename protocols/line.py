@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Framer = Callable[[bytes], bytes | None]
 """Puts the frame around an answer; None where there is no way back."""
@@ -54,6 +54,54 @@ OnPush = Callable[[bytes, Framer | None], None]
 """Takes an APDU that a meter sent unasked, and what frames an answer to it (see `TakesPushes`)."""
 
 
+Note = TypeVar("Note")
+
+
+class LineMemory:
+    """What a protocol must know of a line from turn to turn, one note of each type; it lives as long as the line.
+
+    `redials` says that a new connection may work where the present one is closed or silent, `sends` how many messages
+    have left so far: a talker that is cancelled while it sends learns from it whether its message did.
+    """
+
+    def __init__(self, *, redials: bool = False) -> None:
+        self.redials = redials
+        self.sends = 0
+        self._notes: dict[type, object] = {}
+        self._listeners: list[Callable[[bytes, float], None]] = []
+
+    def note(self, kind: type[Note]) -> Note:
+        """Return the line's note of this type, made with no arguments when it is asked for first."""
+        found = self._notes.get(kind)
+        if not isinstance(found, kind):
+            found = self._notes[kind] = kind()
+        return found
+
+    def listen(self, listener: Callable[[bytes, float], None]) -> None:
+        """Tell `listener` from now on of octets that were dropped, and the loop's time at which the last came."""
+        if listener not in self._listeners:
+            self._listeners.append(listener)
+
+    def dropped(self, octets: bytes, at: float) -> None:
+        """Tell the listeners of octets that nobody waited for."""
+        for listener in self._listeners:
+            listener(octets, at)
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """A line that keeps notes of protocols."""
+
+    @property
+    def memory(self) -> LineMemory:
+        """The notes."""
+
+
+def memory_of(line: object) -> LineMemory:
+    """Return a line's own memory, or a new one where it has none."""
+    return line.memory if isinstance(line, HasMemory) else LineMemory()
+
+
 class LineIO(Protocol):
     """The line in the hands of its one talker; valid until the `exclusive` block ends."""
 
@@ -80,6 +128,9 @@ class LineIO(Protocol):
 
     async def hang_up(self) -> None:
         """Close the connection; the next `exclusive` opens it again."""
+
+    async def reopen(self) -> None:
+        """Close the connection and open a new one for the rest of the turn; raises LineUnavailable."""
 
 
 @runtime_checkable

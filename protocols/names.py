@@ -112,6 +112,12 @@ _SINGLE = {
     "1-0:0.4.3*255": "pt_ratio",
     "1-0:94.91.14*255": "event_current",
     "0-0:42.0.0*255": "logical_device_name",
+    # of the gateway's own events: abstract objects that the Blue Book leaves to makers (96.50 to 96.99)
+    "0-0:96.98.0*255": "gateway_event",
+    "0-0:96.98.1*255": "gateway_event_quantities",
+    "0-0:96.98.2*255": "gateway_event_before",
+    "0-0:96.98.3*255": "gateway_event_found",
+    "0-0:96.98.4*255": "gateway_event_detail",
     "0-0:94.91.18*255": "event_status_word",
     "0-0:94.91.26*255": "event_status_filter",
     "0-0:17.0.0*255#3": "load_limit_active",

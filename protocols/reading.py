@@ -165,6 +165,38 @@ class Quality(StrEnum):
     KNOWN_MISSING = "2.5.259"
 
 
+class RemarkWord(StrEnum):
+    """What is odd about values, or is not any more."""
+
+    FELL = "value_fell"
+    JUMPED = "value_jumped"
+    ZEROED = "value_zeroed"
+    BEYOND_LIMITS = "value_beyond_limits"
+    UNSET = "value_unset"
+    UNREADABLE = "value_unreadable"
+    MODEL_DOUBTED = "model_doubted"
+    RETURNED = "value_returned"
+    ROLLED_OVER = "register_rolled_over"
+    WENT_BACK = "register_went_back"
+    WENT_AHEAD = "register_went_ahead"
+    METER_CHANGED = "meter_changed"
+    METER_UPDATED = "meter_updated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """News about values of a set, told once: `word` of `quantities`; `before` and `found` are those of the first.
+
+    `before` is what was believed, `found` what was read, where there are such.
+    """
+
+    word: RemarkWord
+    quantities: tuple[Quantity, ...] = ()
+    before: Number | None = None
+    found: Number | None = None
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterTime:
     """The meter's own stamp: wall clock text, deviation in minutes as sent (None = unspecified), status."""
@@ -182,7 +214,9 @@ class ReadingSet:
     `at` is the capture instant in UTC (an interval's end); `start` is set for interval profiles only.
     `meter_time` is the meter's own stamp (None for live register reads, which the gateway stamps).
     `occurrence` tells rows with one stamp apart (after a clock set-back); events use their sequence.
-    `raw` keeps the bytes of billing captures as evidence.
+    `raw` keeps the bytes of billing captures as evidence. `suspect` are the quantities whose values are not believed
+    where the others are; the set is then SUSPECT, unless its time is in doubt, too. `remarks` say what is new about
+    that: they are told once, the suspicion with every set.
     """
 
     profile: ProfileName
@@ -194,6 +228,8 @@ class ReadingSet:
     occurrence: int = 0
     quality: Quality = Quality.VALID
     raw: bytes | None = field(default=None, repr=False)
+    suspect: tuple[Quantity, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() is None or self.received_at.utcoffset() is None:

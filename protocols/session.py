@@ -333,11 +333,15 @@ class ModbusSettings:
     folder `models`, or a file; `framing` is `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin,
     `worst_latency` how many seconds later an answer may still come: on RTU the line is kept quiet for so long after a
     request without answer. `trusted`: nobody else can talk on the line, so the relay may be moved.
+    `sanctioned_load` in kW bounds by how much its energies can grow; without it the kind of meter does. `vouched_at`:
+    somebody has seen that this meter is the one it is taken for, and what it showed before counts for nothing.
     """
 
     unit: int
     model: str
     models: Path | None = None
+    sanctioned_load: float | None = None
+    vouched_at: datetime | None = None
     trusted: bool = False
     framing: str = "tcp"
     timeout: float = 1.0

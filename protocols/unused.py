@@ -25,6 +25,9 @@ class Unused(StrEnum):
     CUT_SHORT = "cut_short"
     UNHEARD_PUSH = "unheard_push"
     LEFT_OVER = "left_over"
+    ECHO = "echo"
+    OTHER_MASTER = "other_master"
+    FOREIGN_TRANSACTION = "foreign_transaction"
 
     @property
     def meaning(self) -> str:
@@ -35,7 +38,7 @@ class Unused(StrEnum):
 _MEANINGS = {
     Unused.BAD_CHECK: "check sequence wrong",
     Unused.NOT_A_FRAME: "octets that are no frame",
-    Unused.WRONG_ADDRESS: "from or for another HDLC station",
+    Unused.WRONG_ADDRESS: "from or for another station",
     Unused.UNEXPECTED_CONTROL: "HDLC control that nothing asked for",
     Unused.OUT_OF_SEQUENCE: "I frame out of sequence or repeated",
     Unused.EMPTY: "without an APDU",
@@ -46,6 +49,9 @@ _MEANINGS = {
     Unused.CUT_SHORT: "push of which a segment or block never came",
     Unused.UNHEARD_PUSH: "push that nobody takes here",
     Unused.LEFT_OVER: "octets left over behind an answer, which was used",
+    Unused.ECHO: "our own request, given back by the line",
+    Unused.OTHER_MASTER: "request of another master, or the answer to it",
+    Unused.FOREIGN_TRANSACTION: "with a transaction id that was not asked",
 }
 
 
@@ -66,6 +72,9 @@ class UnusedFrames:
     cut_short: int = 0
     unheard_push: int = 0
     left_over: int = 0
+    echo: int = 0
+    other_master: int = 0
+    foreign_transaction: int = 0
 
     @classmethod
     def of(cls, counts: Mapping[Unused, int]) -> UnusedFrames:

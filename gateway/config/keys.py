@@ -31,7 +31,8 @@ class KeysSection(Section):
 class KeyAssociationSection(Section):
     """Another association of a meter, beside the one that it is read with: its client address and secrets.
 
-    All else is as in [meters.dlms]. The one with client 48 changes the keys of all.
+    All else is as in [meters.dlms]. The one that the companion names (client 48 in IS 15959, 1 in IDIS) changes the
+    keys of all.
     """
 
     client: Annotated[int, Field(ge=1, le=127)]

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from gateway.config.dlms import NO_TITLE, DlmsTable
 from gateway.config.keys import MeterKeysSection
@@ -68,6 +68,8 @@ class LineSection(Section):
 class ModbusSection(Section):
     """How to ask a Modbus meter.
 
+    `sanctioned_load` in kW: an energy that grew by more than three times of it is suspect. `vouched_at` is when
+    somebody saw that this meter is the one that `meter` names, with a zone: what it showed before counts for nothing.
     `model` is the name of a shipped model, or of one in the folder that [modbus] names (docs/modbus.md). `framing`
     follows from the line where nothing is said: `tcp` on a tcp line, `rtu` on serial and rtu-over-tcp lines.
     """
@@ -77,6 +79,8 @@ class ModbusSection(Section):
     framing: Literal["tcp", "rtu"] | None = None
     timeout: Annotated[float, Field(gt=0, le=60)] = 1.0
     worst_latency: Annotated[float, Field(ge=0, le=60)] = 0.5
+    sanctioned_load: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    vouched_at: AwareDatetime | None = None
 
 
 class MeterSection(Section):

@@ -198,7 +198,13 @@ def stamped_capture(
         clock=None if block.clock is None else CaptureClock.model_validate_json(block.clock),
         raw=row.raw,
         checksum=row.checksum,
+        suspect=suspect_of(members),
     )
+
+
+def suspect_of(members: dict[str, Any]) -> tuple[int, ...]:
+    """Return the places of the values of a decoded row that are not believed."""
+    return tuple(members.get("suspect", ()))
 
 
 def values_of(members: dict[str, Any], layout: BlockLayout) -> tuple[CaptureValue, ...]:

@@ -35,6 +35,7 @@ from protocols.reading import (
     Quality,
     Quantity,
     ReadingSet,
+    RemarkWord,
     Text,
     Value,
 )
@@ -77,6 +78,8 @@ def golden_batches() -> dict[str, bytes]:
         "readings-billing-handover": [_at(45, _block(_billing(), holders=handover))],
         "readings-instantaneous-missing": [_at(46, missing)],
         "events": [_at(47, event)],
+        "readings-suspect": [_at(59, _block(_suspect()))],
+        "events-of-gateway": [_at(60, _block(_own_event()))],
     }
     sender = Sender(journal=JOURNAL, generation=GENERATION, gateway=GATEWAY)
     time = rfc3339(AT)
@@ -84,7 +87,7 @@ def golden_batches() -> dict[str, bytes]:
         name: assemble_blocks(
             [_numbered(*one) for one in blocks],
             sender,
-            type=EVENTS_TYPE if name == "events" else READINGS_TYPE,
+            type=EVENTS_TYPE if name.startswith("events") else READINGS_TYPE,
             time=time,
         )
         for name, blocks in made.items()
@@ -181,6 +184,25 @@ def _event() -> ReadingSet:
         ("1-0:12.7.0*255", Number(2290, -1, "V")),
     )
     return _reading(ProfileName.EVENTS, AT, values, occurrence=400_000_017)
+
+
+def _suspect() -> ReadingSet:
+    """A register that fell: the voltage beside it is as good as ever."""
+    energy = Quantity.of("1-0:1.8.0*255")
+    values = ((str(energy), Number(0, 0, "Wh")), ("1-0:12.7.0*255", Number(2314, -1, "V")))
+    return _reading(
+        ProfileName.INSTANTANEOUS, AT, values, meter_time=None, quality=Quality.SUSPECT, suspect=(energy,)
+    )
+
+
+def _own_event() -> ReadingSet:
+    values = (
+        ("0-0:96.98.0*255", Text(RemarkWord.ZEROED)),
+        ("0-0:96.98.1*255", Text("1-0:1.8.0*255")),
+        ("0-0:96.98.2*255", Number(1_234_560, 0, "Wh")),
+        ("0-0:96.98.3*255", Number(0, 0, "Wh")),
+    )
+    return _reading(ProfileName.EVENTS, AT, values, meter_time=None, occurrence=9_000_000_002)
 
 
 def _gap(state: str) -> bytes:

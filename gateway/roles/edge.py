@@ -62,6 +62,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
+from protocols.modbus.memories import Memories
 from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
@@ -118,7 +119,9 @@ class EdgeRole:
             lines,
             polled_meters(config),
             collector=Collector(journal, appender, clock=clock, backfill=backfill, known=self.known),
-            open_session=partial(open_session, layouts=self.known, pool=self.associations),
+            open_session=partial(
+                open_session, layouts=self.known, pool=self.associations, memories=Memories(self.known)
+            ),
             context=context,
             schedule=schedule(config),
             pushing=layouts,

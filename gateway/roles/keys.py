@@ -168,9 +168,9 @@ class ConfiguredMeter:
         try:
             if change.what == "secret":
                 secret = change.keys[KeySlot.SECRET]
-                await acts.change_secret(exchange, change.client, self._one.settings.auth, secret)
+                await acts.change_secret(exchange, self._one.places, self._one.settings.auth, secret)
             else:
-                await acts.transfer(exchange, change.client, master, change.keys)
+                await acts.transfer(exchange, self._one.places, master, change.keys)
         except (MeterRefused, NotSupported) as error:
             self._explain(change, f"the meter refuses: {error}")
             self._refused.add(change.key_id)
@@ -239,9 +239,9 @@ class ConfiguredMeter:
 
     async def _prove_master(self, change: Change) -> tuple[Told, Iterable[KeySlot]]:
         async with self._open(self._one.acting, self._ring) as session:
-            if await acts.is_master(session.exchange, change.client, change.keys[KeySlot.MASTER]):
+            if await acts.is_master(session.exchange, self._one.places, change.keys[KeySlot.MASTER]):
                 return Told.NEW_PROVED, (KeySlot.MASTER,)
-            if await acts.is_master(session.exchange, change.client, self._key(KeySlot.MASTER)):
+            if await acts.is_master(session.exchange, self._one.places, self._key(KeySlot.MASTER)):
                 return Told.OLD_PROVED, ()
         self._explain(change, "the meter takes neither the new master key nor the old one")
         return Told.NEITHER, ()

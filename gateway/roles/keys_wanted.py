@@ -9,7 +9,9 @@ from gateway.config.meters import MeterSection
 from gateway.edge.keys.store import SLOTS_OF
 from gateway.errors import UsageError
 from protocols.dlms.acts import keys as acts
-from protocols.dlms.acts.keys import UTILITY_CLIENT, KeySlot
+from protocols.dlms.acts.keys import KeyPlaces, KeySlot, key_changer, key_places
+from protocols.dlms.companion import Companion, companion
+from protocols.errors import MeterConfigError
 from protocols.session import DlmsSettings, Protection
 
 
@@ -28,9 +30,19 @@ class Wanted:
 
     @property
     def acting(self) -> DlmsSettings:
-        """How to associate as the client that may change them."""
-        known = self.section.associations()
-        return known.get(UTILITY_CLIENT, self.settings)
+        """How to associate as the client that may change them: the companion's, or whose keys they are."""
+        changer = key_changer(self.companion)
+        return self.settings if changer is None else self.section.associations().get(changer, self.settings)
+
+    @property
+    def companion(self) -> Companion:
+        """What the meter's standard declares."""
+        return companion(self.settings.companion)
+
+    @property
+    def places(self) -> KeyPlaces:
+        """The objects that take the keys; MeterConfigError where the companion does not name them."""
+        return key_places(self.companion, self.client, self.acting.client)
 
     def ref(self, slot: KeySlot) -> str | None:
         """Return the reference of the first key in a slot."""
@@ -68,14 +80,18 @@ def wanted(config: Config, meter: str, client: int | None, what: str) -> Wanted:
 
 def _unfit(one: Wanted) -> str | None:
     settings = one.settings
+    try:
+        _ = one.places
+    except MeterConfigError as error:
+        return str(error)
     if one.what == "secret":
         acting = one.acting
         if not settings.auth.needs_secret:
             return f"client {one.client} associates with {settings.auth}, which has no secret to change"
         if not acting.ciphered or acting.protection is Protection.AUTHENTICATED:
             return (
-                "a new secret would cross the line in clear: name the ciphered utility association (client 48) in"
-                " [[meters.keys.associations]]"
+                "a new secret would cross the line in clear: name a ciphered association that may change it"
+                f"{_changing(one)} in [[meters.keys.associations]]"
             )
     if one.what == "global":
         refs = (settings.encryption_key_ref, settings.authentication_key_ref)
@@ -89,3 +105,8 @@ def _unfit(one: Wanted) -> str | None:
                 " answers), so nobody could know which keys the meter holds"
             )
     return None
+
+
+def _changing(one: Wanted) -> str:
+    changer = key_changer(one.companion)
+    return "" if changer is None else f" (client {changer})"

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from protocols.errors import LineClosed, LineError, LineTimeout, LineUnavailable, LocalError
-from protocols.line import LineIO, LinePace, LineStatistics
+from protocols.line import LineIO, LineMemory, LinePace, LineStatistics
 from protocols.lines.connection import SEND_TIMEOUT, LineConnection
 from protocols.unused import UnusedCounter
 
@@ -61,6 +61,10 @@ class _TurnIO:
         self._check()
         await self._line.hang_up(self._connection)
 
+    async def reopen(self) -> None:
+        self._check()
+        self._connection = await self._line.reopen(self._connection)
+
     def _check(self) -> None:
         if self._over:
             raise LocalError("the line was used after its exclusive block").with_context(line=self._line.name)
@@ -72,6 +76,7 @@ class BaseLine(ABC):
     def __init__(self, name: str) -> None:
         self._name = name
         self.unused = UnusedCounter()
+        self.memory = LineMemory()
         self._character = 0.0  # seconds that one octet takes on the wire after the system took it
         self._gap = 0.0  # seconds of silence that the wire needs before a frame
         self._turn = asyncio.Lock()
@@ -105,7 +110,7 @@ class BaseLine(ABC):
         """Wait for the turn, connect if needed, hold the line (see `protocols.line.Line`)."""
         async with self._turn:
             connection = await self._ensure_connection()
-            self._drained += len(connection.take())  # what came since the last turn was asked for by nobody
+            self._drop(connection)  # what came since the last turn was asked for by nobody
             io = _TurnIO(self, connection)
             self._turns += 1
             self._busy_since = asyncio.get_running_loop().time()
@@ -152,6 +157,12 @@ class BaseLine(ABC):
         if connection is not None:
             await connection.shut()
 
+    async def reopen(self, connection: LineConnection) -> LineConnection:
+        """Return a new connection in the place of this one; LineUnavailable when there is none."""
+        self._drop(connection)
+        await self.hang_up(connection)
+        return await self._ensure_connection()
+
     def hold_quiet(self, seconds: float) -> None:
         """Let no send start before `seconds` from now have passed; the longest hold counts."""
         until = asyncio.get_running_loop().time() + seconds
@@ -161,6 +172,7 @@ class BaseLine(ABC):
         """Write all of `data` when quiet time and frame gap are over."""
         await self._settle(connection)
         await self._pace(connection)
+        self.memory.sends += 1
         try:
             await connection.write(data)
         except TimeoutError:
@@ -188,14 +200,12 @@ class BaseLine(ABC):
         """Drop octets until `quiet` seconds pass without one."""
         loop = asyncio.get_running_loop()
         limit = loop.time() + quiet + DRAIN_LIMIT
-        dropped = len(connection.take())
+        dropped = self._drop(connection)
         while await connection.wait_octets(quiet):
-            dropped += len(connection.take())
+            dropped += self._drop(connection)
             if loop.time() > limit:  # a babbling meter, or an adapter that feeds back: it would never end
-                self._drained += dropped
                 await self.hang_up(connection)
                 raise self._error(LineClosed(f"hung up: the line did not fall silent in {DRAIN_LIMIT:g} s"))
-        self._drained += dropped
         return dropped
 
     def closed_error(self, connection: LineConnection) -> LineError:
@@ -210,19 +220,27 @@ class BaseLine(ABC):
         # Octets are taken while we wait: a full buffer would make the far end wait, and its rest come later still.
         while (left := self._quiet_until - loop.time()) > 0 and not connection.lost:
             await connection.wait_octets(left)
-            self._drained += len(connection.take())
+            self._drop(connection)
         # Where the program was held up, the time is over and a late answer lies in the system, unread: the loop
         # reads it in its next round, and the round after that comes back here.
         for _ in range(2):
             await asyncio.sleep(0)
         if loop.time() - connection.last_octet < SETTLE_SILENCE:  # a late answer is just coming in
             await self.drain_octets(connection, SETTLE_SILENCE)
-        self._drained += len(connection.take())
+        self._drop(connection)
         if connection.lost:
             raise self.closed_error(connection)
         self._quiet_until = (
             None  # only now: a talker that is cancelled while it waits leaves the rest to the next
         )
+
+    def _drop(self, connection: LineConnection) -> int:
+        """Drop what is there, tell those who listen, and return how many octets it was."""
+        octets = connection.take()
+        if octets:
+            self._drained += len(octets)
+            self.memory.dropped(octets, connection.last_octet)
+        return len(octets)
 
     async def _pace(self, connection: LineConnection) -> None:
         """Keep the frame gap after the last octet seen or sent on this wire."""

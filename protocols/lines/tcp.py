@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import cast
 
+from protocols.line import LineMemory
 from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
 
@@ -22,6 +23,7 @@ class TcpLine(BaseLine):
 
     def __init__(self, name: str, host: str, port: int, *, connect_timeout: float = 5) -> None:
         super().__init__(name)
+        self.memory = LineMemory(redials=True)
         self._host = host
         self._port = port
         self._connect_timeout = connect_timeout

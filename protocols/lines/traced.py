@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from protocols.errors import LineError
-from protocols.line import HasPace, Line, LineIO, LinePace, LineStatistics
+from protocols.line import HasPace, Line, LineIO, LineMemory, LinePace, LineStatistics, memory_of
 from protocols.unused import UnusedCounter, unused_of
 
 
@@ -91,6 +91,11 @@ class TracedLine:
         """Counts what came and was not used, by cause."""
         return unused_of(self.inner)
 
+    @property
+    def memory(self) -> LineMemory:
+        """The notes that protocols keep of the line."""
+        return memory_of(self.inner)
+
     def statistics(self) -> LineStatistics:
         """Return a frozen copy of the counters."""
         return self.inner.statistics()
@@ -139,3 +144,7 @@ class _TracedIO:
     async def hang_up(self) -> None:
         self._sink.remark("hung up")
         await self._io.hang_up()
+
+    async def reopen(self) -> None:
+        self._sink.remark("hung up and opened again")
+        await self._io.reopen()

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
+from protocols.line import LineMemory
 from protocols.lines.base import BaseLine
 from protocols.lines.connection import LineConnection
 
@@ -73,6 +74,7 @@ class UdpLine(BaseLine):
 
     def __init__(self, name: str, host: str, port: int) -> None:
         super().__init__(name)
+        self.memory = LineMemory(redials=True)
         self._host = host
         self._port = port
 

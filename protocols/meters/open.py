@@ -10,6 +10,7 @@ from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
+from protocols.modbus.memories import Memories
 from protocols.modbus.session import open_modbus
 from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
@@ -25,13 +26,15 @@ async def open_session(
     layouts: Layouts | None = None,
     pool: AssociationPool | None = None,
     visit: Visit | None = None,
+    memories: Memories | None = None,
 ) -> AsyncIterator[MeterSession]:
     """Hold the line for a session with the meter of `spec`, whichever protocol it speaks, and yield the session.
 
     `line` is any `protocols.line.Line`; it is taken for the block and opened when it is not. `context` has
     secrets, invocation counters and clock. `layouts` spares sessions from asking again what an earlier one learned of
     a meter; `pool` keeps associations open for the next session where a spec asks for that (`keep_open`), and
-    is to be closed before the lines are. `visit` says what is about to be read: it is asked for together.
+    is to be closed before the lines are. `visit` says what is about to be read: it is asked for together. `memories`
+    is what earlier sessions believed of Modbus meters.
 
     Raises MeterConfigError when the spec names no protocol or both, IdentityMismatch when another meter
     answers, and the errors of line and meter; afterwards the line is free.
@@ -44,7 +47,7 @@ async def open_session(
     if (spec.dlms is None) == (spec.modbus is None):
         raise MeterConfigError("a meter has either DLMS or Modbus settings").with_context(meter=spec.meter)
     if spec.modbus is not None:
-        async with open_modbus(line, spec, context, known=layouts, visit=visit) as modbus:
+        async with open_modbus(line, spec, context, known=layouts, visit=visit, memories=memories) as modbus:
             yield modbus
         return
     async with open_dlms(line, spec, context, layouts=layouts, pool=pool, visit=visit) as dlms:

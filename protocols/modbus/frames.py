@@ -1,50 +1,21 @@
-"""Modbus requests and answers as octets, strictly checked; framing and PDU coding are pymodbus's."""
+"""The framings of Modbus: how a request goes out, and the hunt for its answer; framing is pymodbus's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 
-from pymodbus.exceptions import ModbusException
-from pymodbus.framer import FramerRTU, FramerSocket
-from pymodbus.framer.base import FramerBase
-from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
+from pymodbus.pdu import DecodePDU
 
-from protocols.errors import LocalError, MeterProtocolError
+from protocols.errors import MeterConfigError, MeterProtocolError
+from protocols.modbus.hunt import MAX_FRAME, AsciiHunt, Frame, Hunt, Passed, RtuHunt
+from protocols.modbus.requests import Answer, Request, read_answer
 
-MAX_COUNT = 125
-MAX_FRAME = 260
-"""Octets of the longest frame (Modbus/TCP: 7 of header, 253 of PDU)."""
+FRAMINGS = ("tcp", "rtu", "ascii")
+GATEWAY_UNITS = (0, 255)
+"""Units that a gateway may put in the place of the one that was asked."""
 
-_REQUESTS = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
 _DECODER = DecodePDU(is_server=False)
-_transactions = count(1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One reading of registers; `transaction` never repeats within 65,535 requests of this process."""
-
-    unit: int
-    function: int
-    address: int
-    count: int
-    transaction: int = field(default_factory=lambda: next(_transactions) % 0xFFFF + 1)
-
-    def __post_init__(self) -> None:
-        fits = 1 <= self.count <= MAX_COUNT and 0 <= self.address <= 0x10000 - self.count
-        if self.function not in _REQUESTS or not fits or not 0 <= self.unit <= 255:
-            raise LocalError(f"not a register request: {self}")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: the words, or an exception code; `used` octets of the buffer belong to it."""
-
-    used: int
-    words: list[int] | None
-    exception: int | None = None
 
 
 class RtuFrames:
@@ -58,107 +29,157 @@ class RtuFrames:
 
     def encode(self, request: Request) -> bytes:
         """Return the octets of a request."""
-        return _encode(self._framer, request)
+        return self._framer.encode(request.pdu(), request.unit, 0)
 
-    def decode(self, buffer: bytes, request: Request) -> Answer | None:
-        """Return the answer, or None while octets are wanting; MeterProtocolError when it is none.
+    def hunt(self, request: Request | None, *, takes_refusals: bool = True, echoes: bool = False) -> Hunt:
+        """Return the search for its answer (see `RtuHunt`)."""
+        sent = b"" if request is None else self.encode(request)
+        return RtuHunt(request, sent, takes_refusals=takes_refusals, echoes=echoes)
 
-        An adapter that hears itself returns the request first: an Answer without words, to be dropped.
-        """
-        echo = self.encode(request)
-        if buffer.startswith(echo):
-            return Answer(len(echo), None)
-        if echo.startswith(buffer):
-            return None
-        if len(buffer) >= 2:
-            _check_unit(request, buffer[0])
-            _check_function(request, buffer[1])
-        if len(buffer) < 5:
-            return None
-        size = 5 if buffer[1] & 0x80 else 5 + buffer[2]
-        if not buffer[1] & 0x80 and buffer[2] != 2 * request.count:
-            raise MeterProtocolError(f"the answer has {buffer[2]} octets of data, not {2 * request.count}")
-        if len(buffer) < size:
-            return None
-        pdu = _decode(self._framer, buffer[:size], request)
-        if pdu is None:
-            raise MeterProtocolError("the check sum of the answer is wrong")
-        return _answer(pdu, request, size)
+
+class AsciiFrames:
+    """The characters of Modbus ASCII; as on RTU, no sequence number."""
+
+    name = "ascii"
+    sequenced = False
+
+    def __init__(self) -> None:
+        self._framer = FramerAscii(_DECODER)
+
+    def encode(self, request: Request) -> bytes:
+        """Return the octets of a request."""
+        return self._framer.encode(request.pdu(), request.unit, 0)
+
+    def hunt(self, request: Request | None, *, takes_refusals: bool = True, echoes: bool = False) -> Hunt:
+        """Return the search for its answer (see `AsciiHunt`)."""
+        sent = b"" if request is None else self.encode(request)
+        return AsciiHunt(request, sent, takes_refusals=takes_refusals, echoes=echoes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpManners:
+    """What a gateway does to the header of its answers.
+
+    `answer_unit` is the unit that it writes there whatever unit was asked, None where it is that unit.
+    `own_transactions` lets it number its answers as it likes: then only unit, function and length tell whose an
+    answer is, as on RTU.
+    """
+
+    answer_unit: int | None = None
+    own_transactions: bool = False
 
 
 class TcpFrames:
     """MBAP header (transaction, protocol 0, length, unit) and PDU; late answers are known by transaction."""
 
     name = "tcp"
-    sequenced = True
 
-    def __init__(self) -> None:
+    def __init__(self, manners: TcpManners | None = None) -> None:
         self._framer = FramerSocket(_DECODER)
+        self._manners = manners or TcpManners()
+
+    @property
+    def sequenced(self) -> bool:
+        """Say whether the transaction tells whose an answer is."""
+        return not self._manners.own_transactions
 
     def encode(self, request: Request) -> bytes:
         """Return the octets of a request."""
-        return _encode(self._framer, request)
+        return self._framer.encode(request.pdu(), request.unit, request.transaction)
 
-    def decode(self, buffer: bytes, request: Request) -> Answer | None:
-        """Return the answer, or None while octets are wanting; MeterProtocolError when it is none.
+    def hunt(self, request: Request | None, *, takes_refusals: bool = True, echoes: bool = False) -> Hunt:
+        """Return the search for its answer; a TCP connection gives no echo."""
+        del echoes
+        return TcpHunt(request, self._manners, takes_refusals=takes_refusals)
 
-        A whole frame of another transaction is an Answer without words and exception: drop it, go on.
-        """
-        if len(buffer) < 8:
+
+Frames = RtuFrames | AsciiFrames | TcpFrames
+
+
+def frames_for(framing: str, manners: TcpManners | None = None) -> Frames:
+    """Return the framing of that name; MeterConfigError names those that exist."""
+    if framing == "tcp":
+        return TcpFrames(manners)
+    if framing == "rtu":
+        return RtuFrames()
+    if framing == "ascii":
+        return AsciiFrames()
+    raise MeterConfigError(f"there is no Modbus framing {framing!r}; known: {', '.join(FRAMINGS)}")
+
+
+class TcpHunt:
+    """Frames of a stream in step, or of datagrams; those of other transactions are passed over."""
+
+    def __init__(self, request: Request | None, manners: TcpManners, *, takes_refusals: bool = True) -> None:
+        self.passed = Passed()
+        self._request = request
+        self._manners = manners
+        self._takes_refusals = takes_refusals
+        self._buffer = bytearray()
+
+    def feed(self, octets: bytes) -> Answer | None:
+        self.passed.octets += len(octets)
+        self._buffer += octets
+        while (frame := self._next()) is not None:
+            if (answer := self._answer(frame)) is not None:
+                return answer
+            self.passed.note(frame, self._request)
+        return None
+
+    def silence(self) -> Answer | None:
+        return None
+
+    def end(self) -> None:
+        self.passed.waste(self.rest())
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._buffer)
+
+    def rest(self) -> bytes:
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    def _next(self) -> Frame | None:
+        """Take a whole frame from the buffer; MeterProtocolError when there is no header where one must be."""
+        buffer = self._buffer
+        if len(buffer) < 6:
             return None
         protocol, length = int.from_bytes(buffer[2:4], "big"), int.from_bytes(buffer[4:6], "big")
         if protocol or not 3 <= length <= MAX_FRAME - 6:
             raise MeterProtocolError(f"not a Modbus header: protocol {protocol}, length {length}")
-        size = 6 + length
-        if len(buffer) < size:
+        if len(buffer) < 6 + length:
             return None
-        frame = buffer[:size]
-        if int.from_bytes(frame[:2], "big") != request.transaction:
-            return Answer(size, None)
-        _check_unit(request, frame[6])
-        _check_function(request, frame[7])
-        if not frame[7] & 0x80 and (length, frame[8]) != (3 + 2 * request.count, 2 * request.count):
-            raise MeterProtocolError(f"the answer has {length - 3} octets of data, not {2 * request.count}")
-        pdu = _decode(self._framer, frame, request)
-        if pdu is None:
-            raise MeterProtocolError("the answer cannot be decoded")
-        return _answer(pdu, request, size)
+        frame = Frame(buffer[6], bytes(buffer[7 : 6 + length]), transaction=int.from_bytes(buffer[:2], "big"))
+        del buffer[: 6 + length]
+        return frame
 
-
-Frames = RtuFrames | TcpFrames
-
-
-def _encode(framer: FramerBase, request: Request) -> bytes:
-    pdu = _REQUESTS[request.function](
-        dev_id=request.unit,
-        transaction_id=request.transaction,
-        address=request.address,
-        count=request.count,
-    )
-    return framer.buildFrame(pdu)
-
-
-def _decode(framer: FramerBase, frame: bytes, request: Request) -> ModbusPDU | None:
-    try:
-        return framer.handleFrame(frame, request.unit, 0)[1]
-    except (ModbusException, ValueError, IndexError) as error:
-        raise MeterProtocolError(f"the answer cannot be decoded: {error}") from error
-
-
-def _answer(pdu: ModbusPDU, request: Request, used: int) -> Answer:
-    if isinstance(pdu, ExceptionResponse):
-        return Answer(used, None, pdu.exception_code)
-    words = list(pdu.registers)
-    if len(words) != request.count:
-        raise MeterProtocolError(f"the answer has {len(words)} registers, not {request.count}")
-    return Answer(used, words)
-
-
-def _check_unit(request: Request, unit: int) -> None:
-    if unit != request.unit:
-        raise MeterProtocolError(f"unit {unit} answers instead of unit {request.unit}")
-
-
-def _check_function(request: Request, function: int) -> None:
-    if function & 0x7F != request.function:
-        raise MeterProtocolError(f"the answer is to function {function & 0x7F}, not {request.function}")
+    def _answer(self, frame: Frame) -> Answer | None:
+        request, manners = self._request, self._manners
+        if request is None:
+            return None
+        wanted_unit = request.unit if manners.answer_unit is None else manners.answer_unit
+        octets = request.answer_octets(frame.pdu)
+        if manners.own_transactions:
+            right = frame.unit == wanted_unit and octets == len(frame.pdu)
+            return (
+                read_answer(request, frame.pdu) if right and (octets != 2 or self._takes_refusals) else None
+            )
+        if frame.transaction != request.transaction:
+            return None
+        if frame.unit != wanted_unit:
+            hint = f": where this gateway always does, set answer_unit = {frame.unit}"
+            raise MeterProtocolError(
+                f"unit {frame.unit} answers instead of unit {request.unit}"
+                f"{hint if frame.unit in GATEWAY_UNITS else ''}"
+            )
+        if frame.pdu[0] & 0x7F != request.function:
+            raise MeterProtocolError(
+                f"the answer is to function {frame.pdu[0] & 0x7F}, not {request.function}"
+            )
+        if octets != len(frame.pdu):
+            wanted = request.data_octets
+            instead = "" if wanted is None else f", not {wanted}"
+            raise MeterProtocolError(f"the answer has {len(frame.pdu) - 2} octets of data{instead}")
+        return read_answer(request, frame.pdu)

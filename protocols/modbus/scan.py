@@ -11,6 +11,7 @@ from protocols.errors import MeterError, MeterProtocolError, MeterRefused, Meter
 from protocols.line import Line, LineIO
 from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
+from protocols.modbus.account import LineAccount, account_of
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
 from protocols.modbus.encoding import WordOrder
@@ -63,9 +64,10 @@ async def scan_modbus(
     anybody = False
     for name in (framing,) if framing else _framings(line):
         silent: int | None = None
+        account = account_of(line)
         for unit in wanted:
             async with line.exclusive() as io:
-                found, silent = await _UnitProbe(io, name, timeout).probe(unit, silent)
+                found, silent = await _UnitProbe(io, name, timeout, account).probe(unit, silent)
             for one in found:
                 anybody = True
                 yield one
@@ -82,10 +84,21 @@ def _framings(line: Line) -> tuple[str, ...]:
 class _UnitProbe:
     """Asks units in one turn on the line: quickly who is there, then patiently what they are."""
 
-    def __init__(self, io: LineIO, framing: str, timeout: float) -> None:
-        self._quick = ModbusClient(io, frames_for(framing), timeout=timeout, worst_latency=0)
+    def __init__(self, io: LineIO, framing: str, timeout: float, account: LineAccount) -> None:
+        self._account = account
         patience = PATIENCE * timeout
-        self._patient = ModbusClient(io, frames_for(framing), timeout=patience, worst_latency=patience)
+
+        def client(timeout: float, worst_latency: float) -> ModbusClient:
+            return ModbusClient(
+                io,
+                frames_for(framing),
+                timeout=timeout,
+                worst_latency=worst_latency,
+                account=account,
+                late_answer_max=patience,
+            )
+
+        self._quick, self._patient = client(timeout, 0), client(patience, patience)
 
     async def probe(self, unit: int, silent: int | None) -> tuple[list[FoundUnit], int | None]:
         """Ask a unit; return who was found, and the unit if it kept silent.
@@ -93,10 +106,11 @@ class _UnitProbe:
         `silent` is the silent unit before it: something unsound now may be that one's late answer, or a
         collision, so both are asked again with patience.
         """
-        match await _answers(self._quick, unit):
-            case True:
+        heard = await _answers(self._quick, unit)
+        if silent not in self._account.heard_late:
+            if heard is True:
                 return [await self._identify(unit)], None
-            case False:
+            if heard is False:
                 return [], unit
         doubtful = [u for u in (silent, unit) if u is not None]
         return [await self._identify(u) for u in doubtful if await _answers(self._patient, u)], None

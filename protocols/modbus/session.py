@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from protocols.errors import (
     IdentityMismatch,
     MeterConfigError,
-    MeterProtocolError,
     MeterRefused,
     NotSupported,
     ProtocolError,
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
-from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import raw_value
+from protocols.modbus.client import frames_for
+from protocols.modbus.codec import raw_value, rollover
+from protocols.modbus.judge import Judge, all_bits_set
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.library import load_model
-from protocols.modbus.model import SERIAL, MeterModel
-from protocols.modbus.reader import RegisterReader
+from protocols.modbus.memories import Memories
+from protocols.modbus.model import MeterModel
+from protocols.modbus.plausible import Found
+from protocols.modbus.reader import RegisterReader, Words
+from protocols.modbus.recognition import REFUSED, Recognition
 from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.values import spans_of, values_of
-from protocols.modbus.visit import ReadAt, VisitReader
+from protocols.modbus.turn import client_for
+from protocols.modbus.values import scales_of, spans_of, values_of
+from protocols.modbus.visit import VisitReader
 from protocols.reading import (
     MeterClock,
-    Missing,
-    MissingReason,
     Nameplate,
-    Number,
     ProfileName,
     Quality,
     Quantity,
     ReadingSet,
     RelayState,
+    Remark,
     Text,
-    Value,
 )
 from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
-REFUSED = Missing(MissingReason.METER_REFUSED)
 IDENTITY = "identity"
 """The part of a visit that tells who the meter is."""
+HARMLESS = (NotSupported, MeterConfigError)
+"""Errors that say nothing about who answers."""
 
 
 class ModbusSession:
@@ -52,6 +57,9 @@ class ModbusSession:
 
     Live register reads carry the gateway's time of the read in whole seconds and no meter time. A register
     that the meter refuses is Missing(METER_REFUSED), and the planner learns where not to join blocks.
+
+    `judge` says what can be: a value that it doubts is read a second time, and is suspect when it is doubted again.
+    `recognition` knows who the meter was, and when it has to be asked again.
     """
 
     def __init__(
@@ -59,40 +67,48 @@ class ModbusSession:
         reader: RegisterReader,
         model: MeterModel,
         *,
-        expected: str | None,
+        recognition: Recognition,
+        judge: Judge,
         zone: ZoneInfo,
         clock: Clock,
         visit: Visit,
     ) -> None:
         self._reader = reader
         parts = {profile.value: spans_of(model, model.of_profile(profile)) for profile in visit.profiles}
-        if expected is not None:
-            parts[IDENTITY] = (model.of_quantity(SERIAL).span,)
+        if recognition.expected is not None and recognition.due(clock.now()):
+            parts[IDENTITY] = recognition.spans
         self._visit = VisitReader(reader, clock, parts)
         self._model = model
-        self._expected = expected
+        self._recognition = recognition
+        self._judge = judge
         self._zone = zone
         self._clock = clock
+        self._fresh = recognition.fresh
+        self._nameplate: Nameplate | None = None
 
     async def identify(self) -> Nameplate:
-        """Read the serial and name the maker that the model stands for."""
-        register = self._model.of_quantity(SERIAL)
-        value = (await self._values(IDENTITY, (register,)))[0][0][1]
-        if value == REFUSED:
-            raise MeterRefused("it refuses to tell its serial")
-        if isinstance(value, Missing):
-            raise MeterProtocolError(f"the meter does not tell its serial ({value.reason})")
-        if not isinstance(value, Number | Text):
-            raise MeterProtocolError(f"the serial is not a number or text: {value}")
-        serial = value.text() if isinstance(value, Number) else value.text
-        if register.type != "text":
-            serial = _with_leading_zeros(serial, self._expected)
-        found = Nameplate(
-            manufacturer=self._model.manufacturer, serial=serial, model=self._model.title, firmware=""
-        )
-        if self._expected is not None and found.meter_id != self._expected:
-            raise IdentityMismatch(expected=self._expected, found=found.meter_id)
-        return found
+        """Return the serial, and the maker that the model stands for; the meter is asked where a proof is due.
+
+        Raises IdentityMismatch when another meter answers than the one that is expected, NotSupported for a meter
+        without a serial of which nobody said which one it is.
+        """
+        if not self._model.serial and self._recognition.expected is None:
+            raise NotSupported(f"model {self._model.name} has no serial")
+        if self._nameplate is None and not self._recognition.due(self._clock.now()):
+            return self._recognition.taken_for_granted()
+        return await self._proof()
+
+    async def _proof(self) -> Nameplate:
+        """Return who the meter says it is, asked once in a session."""
+        if self._nameplate is None:
+            registers, words = self._recognition.registers, Words()
+            if spans := self._recognition.spans:
+                words = (await self._visit.take(IDENTITY, spans)).words
+            values = dict(values_of(self._model, registers, words, self._zone))
+            self._nameplate = self._recognition.judge(
+                values, scales_of(self._model, words), self._clock.now()
+            )
+        return self._nameplate
 
     async def read(
         self,
@@ -102,24 +118,55 @@ class ModbusSession:
     ) -> AsyncIterator[ReadingSet]:
         """Read a snapshot of the present: one set; `since` and `until` do not bind the present.
 
-        NotSupported for profiles of which the model has no register (stored profiles among them).
+        NotSupported for profiles of which the model has no register (stored profiles among them), MeterRefused when
+        it refuses everything, IdentityMismatch when what it shows is another meter's: then nothing of it is yielded.
         """
         _ = since, until
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
-        values, read = await self._values(profile.value, registers)
-        if all(value == REFUSED for _, value in values):
+        read = await self._visit.take(profile.value, spans_of(self._model, registers))
+        found = self._found(registers, read.words)
+        if all(one.value == REFUSED for one in found.values()):
             raise MeterRefused(f"it refuses every value of {profile}")
+        suspect, remarks = await self._judged(registers, found, read.begun)
+        values = [(quantity, one.value) for quantity, one in found.items()]
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
+        quality = Quality.SUSPECT if suspect else Quality.VALID
         yield ReadingSet(
             profile=profile,
             at=read.begun.replace(microsecond=0),
             values=tuple(values),
             received_at=read.ended,
-            quality=Quality.VALID if read.trusted else Quality.CLOCK_ERROR,
+            quality=quality if read.trusted else Quality.CLOCK_ERROR,
+            suspect=suspect,
+            remarks=remarks,
         )
+
+    async def _judged(
+        self, registers: Sequence[RegisterSpec], found: dict[Quantity, Found], at: datetime
+    ) -> tuple[tuple[Quantity, ...], tuple[Remark, ...]]:
+        """Read again what is doubtful of `found`, keep what is believed; return what is suspect, and the news."""
+        recognition, memory = self._recognition, self._recognition.memory
+        verdict = self._judge.first(memory, found, at, fresh=self._fresh)
+        if verdict.again:
+            again = tuple(r for r in registers if Quantity.of(r.quantity) in verdict.again)
+            found |= self._found(again, await self._reader.words(spans_of(self._model, again)))
+            verdict = self._judge.second(memory, found, at, first=verdict)
+            if verdict.other_meter:
+                await self._proof()  # nothing of another meter is stored under this one
+                memory = recognition.memory
+        settled = self._judge.settle(memory, found, verdict, at)
+        if memory is None:
+            return settled.suspect, settled.remarks
+        if settled.rebased and not self._model.serial:
+            raise recognition.changed(f"whose {settled.rebased[0]} does not go on, and stays so")
+        values = {quantity: one.value for quantity, one in found.items()}
+        news = recognition.energies(values, frozenset(verdict.doubted), at)
+        memory = recognition.memory or memory
+        recognition.keep(replace(memory, believed=settled.believed, doubted=settled.doubted))
+        return settled.suspect, (*settled.remarks, *news)
 
     async def clock(self) -> MeterClock:
         """Not supported: no shipped model has a clock register."""
@@ -144,12 +191,17 @@ class ModbusSession:
         _ = to
         raise NotSupported(f"model {self._model.name} has no relay to switch")
 
-    async def _values(
-        self, part: str, registers: Sequence[RegisterSpec]
-    ) -> tuple[list[tuple[Quantity, Value]], ReadAt]:
-        """Return the values of a part of the visit, and when they were read."""
-        read = await self._visit.take(part, spans_of(self._model, registers))
-        return values_of(self._model, registers, read.words, self._zone), read
+    def _found(self, registers: Iterable[RegisterSpec], words: Words) -> dict[Quantity, Found]:
+        """Return what the words of registers come to."""
+        wanted = tuple(registers)
+        scales = scales_of(self._model, words)
+        values = values_of(self._model, wanted, words, self._zone)
+        return {
+            quantity: Found(
+                value, all_bits_set(self._model, register, words[register.span]), rollover(register, scales)
+            )
+            for register, (quantity, value) in zip(wanted, values, strict=True)
+        }
 
 
 @asynccontextmanager
@@ -160,13 +212,15 @@ async def open_modbus(
     *,
     known: Known | None = None,
     visit: Visit | None = None,
+    memories: Memories | None = None,
 ) -> AsyncIterator[ModbusSession]:
     """Hold the line for a session with the meter of `spec`, check who answers, and yield the session.
 
     `line` is any `protocols.line.Line`, taken for the block and opened when it is not. `spec` says which meter
     (`meter`, or None for any) and how to ask it (`modbus`). Of `context` only the clock is used: Modbus has
     neither keys nor counters. `known` keeps what was learned of each meter; the profiles of `visit` are read together,
-    with the requests that cost the wire least.
+    with the requests that cost the wire least. `memories` are what earlier sessions believed: values are held against
+    it, and a meter that proved its identity lately is taken to be the one that it was (see `Memories`).
 
     Raises MeterConfigError for an unknown model, framing or zone, LineUnavailable and other LineErrors,
     MeterSilent, IdentityMismatch when another meter answers; afterwards the line is free.
@@ -187,12 +241,19 @@ async def open_modbus(
             spec.time_zone(),
         )
         async with line.exclusive() as io:
-            client = ModbusClient(io, frames, timeout=settings.timeout, worst_latency=settings.worst_latency)
+            client = client_for(line, io, frames, settings, model)
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
             pace = line.pace if isinstance(line, HasPace) else None
             reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
+            load = settings.sanctioned_load
             session = ModbusSession(
-                reader, model, expected=spec.meter, zone=zone, clock=context.clock, visit=visit or Visit()
+                reader,
+                model,
+                recognition=Recognition(model, spec.meter, memories, settings.vouched_at),
+                judge=Judge(model, None if load is None else Decimal(str(load))),
+                zone=zone,
+                clock=context.clock,
+                visit=visit or Visit(),
             )
             try:
                 if spec.meter is not None:
@@ -206,14 +267,9 @@ async def open_modbus(
             else:
                 reader.sum_up()
                 keep_modbus(known, spec.meter, model.name, notes)
-    except ProtocolError as error:
-        error.with_context(meter=spec.meter, line=line.name)
+    except (ProtocolError, TimeoutError, asyncio.CancelledError) as error:
+        if memories is not None and spec.meter is not None and not isinstance(error, HARMLESS):
+            memories.shake(spec.meter)
+        if isinstance(error, ProtocolError):
+            error.with_context(meter=spec.meter, line=line.name)
         raise
-
-
-def _with_leading_zeros(serial: str, expected: str | None) -> str:
-    """Return a serial with the leading zeros that the expected one has: a number register has lost them."""
-    printed = (expected or "").partition(":")[2]
-    if printed.isascii() and printed.isdecimal() and printed.lstrip("0") == serial.lstrip("0"):
-        return printed
-    return serial

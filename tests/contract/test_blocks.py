@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import pytest
 
+from gateway.contract.batches import parse_batch
 from gateway.contract.blocks import (
     assemble_blocks,
     assemble_gaps,
@@ -31,6 +32,7 @@ from tests.support.blocks import (
     HALF_HOUR,
     HOLDER,
     SENDER,
+    batch_of,
     block_load,
     encoded,
     numbered_block,
@@ -45,6 +47,7 @@ from tests.support.blocks import (
         block_load(meter_time=None),
         block_load(values=EVERY_KIND),
         block_load(occurrence=3, quality=Quality.SUSPECT, raw=b"\x01\x02"),
+        block_load(quality=Quality.SUSPECT, suspect=(EVERY_KIND[0][0],)),
         block_load(meter_time=MeterTime(wall="24/11 \x07", deviation=None, status=None, trusted=False)),
         block_load(start=AT - timedelta(minutes=30, microseconds=1)),
         block_load(received_at=AT + timedelta(microseconds=7)),
@@ -71,6 +74,23 @@ def test_unusual_members_stand_and_usual_ones_are_left_out() -> None:
     assert (row["wall"], row["deviation"], row["status"]) == ("2026-11-24T00:00:00", -330, 0)
     usual = json.loads(encoded(block_load(meter_time=None)).rows[0].body)
     assert set(usual) == {"at", "values", "checksum"}
+
+
+def test_the_places_of_values_that_are_not_believed_stand_beside_them() -> None:
+    doubted = (EVERY_KIND[3][0], EVERY_KIND[0][0])
+    made = encoded(block_load(values=EVERY_KIND, quality=Quality.SUSPECT, suspect=doubted))
+    row = json.loads(made.rows[0].body)
+    assert (row["quality"], row["suspect"]) == ("2.5.258", [0, 3])
+    (capture,) = parse_batch(batch_of(made)).data.captures
+    assert [capture.is_doubted(place) for place in range(5)] == [True, False, False, True, False]
+    whole = parse_batch(
+        batch_of(encoded(block_load(values=EVERY_KIND, quality=Quality.SUSPECT)))
+    ).data.captures[0]
+    assert all(whole.is_doubted(place) for place in range(5)), "who does not say which doubts all"
+    other = parse_batch(
+        batch_of(encoded(block_load(values=EVERY_KIND, quality=Quality.CLOCK_ERROR)))
+    ).data.captures[0]
+    assert not any(other.is_doubted(place) for place in range(5)), "a doubt of the time is none of the values"
 
 
 def test_values_are_decimals_or_objects_of_one_member() -> None:

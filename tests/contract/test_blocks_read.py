@@ -35,6 +35,7 @@ ODD = block_load(
     values=EVERY_KIND,
     occurrence=3,
     quality=Quality.SUSPECT,
+    suspect=(EVERY_KIND[1][0],),
     raw=b"\x01\x02",
     start=AT - timedelta(microseconds=1),
     meter_time=MeterTime(wall="24/11", trusted=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from gateway.config.meters import LineSection
 from gateway.roles.lines import make_line
 from gateway.roles.trace_log import TraceFile, new_trace
 from protocols.capture.trace_file import HEAD, Piece, is_trace, piece_line, read_trace, remark_line
+from protocols.dlms.apdu import gbt
 from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_initiate_request
+from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, SetRequest, encode_apdu
 from protocols.dlms.data import types
-from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
-from protocols.dlms.framing.wrapper import encode
+from protocols.dlms.framing.hdlc import LLC_REQUEST, LLC_RESPONSE, Address, Frame, FrameDecoder
+from protocols.dlms.framing.wrapper import WrapperDecoder, encode
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
@@ -202,6 +205,68 @@ def test_a_new_password_a_new_hls_secret_and_an_answer_elsewhere_are_hidden(
         16, 1, encode_apdu(SetRequest(target=Target(15, elsewhere, 4), value=types.octets(SECRET)))
     )
     assert PasswordMask()(other) == other
+
+
+def in_blocks(apdu: bytes, size: int) -> list[bytes]:
+    parts = [apdu[n : n + size] for n in range(0, len(apdu), size)]
+    return [
+        gbt.encode(GeneralBlock(number=n, acknowledged=0, last=n == len(parts), data=part))
+        for n, part in enumerate(parts, 1)
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 5, 13, 40])
+@pytest.mark.parametrize("info", [0, 8, 9, 30])
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_secret_in_blocks_is_hidden_in_each_of_them_and_so_is_what_answers_it(
+    size: int, info: int, twice: bool
+) -> None:
+    """Pass 3 and pass 4 of HLS in general block transfer, in the wrapper (0) or in HDLC segments of any size."""
+    mask, link = ConversationMask(), [0, 0]
+
+    def framed(apdu: bytes, *, sent: bool) -> list[bytes]:
+        if not info:
+            return [encode(48, 1, apdu)]
+        pieces = frames((LLC_REQUEST if sent else LLC_RESPONSE) + apdu, info, first=link[sent])
+        link[sent] += len(pieces)
+        return pieces
+
+    def asks(apdu: bytes) -> bytes:
+        return b"".join(map(mask.sent, framed(apdu, sent=True)))
+
+    def answers(apdu: bytes) -> bytes:
+        return mask.received(b"".join(framed(apdu, sent=False))) + mask.rest()
+
+    def carried(octets: bytes) -> bytes:
+        """What blocks carry, each of which came as often as it was sent."""
+        if info:
+            infos = [f.info for f in FrameDecoder().receive_data(octets) if isinstance(f, Frame)]
+            apdus = [part for part in re.split(rb"\xe6[\xe6\xe7]\x00(?=\xe0)", b"".join(infos)) if part]
+        else:
+            apdus = [frame.apdu for frame in WrapperDecoder().receive_data(octets)]
+        blocks = [gbt.decode(apdu) for apdu in apdus]
+        assert all(blocks.count(block) == 1 + twice for block in blocks)
+        return b"".join({block.number: block.data for block in blocks}.values())
+
+    elsewhere = Target(15, Obis(0, 0, 40, 0, 0), 1)
+    question = encode_apdu(ActionRequest(target=elsewhere, parameter=types.octets(SECRET)))
+    answer = bytes.fromhex("c701c1000100") + b"\x09\x20" + SECRET
+    asks(aarq(mechanism=2))
+    asked = answered = b""
+    for block in in_blocks(question, size):
+        for _ in range(1 + twice):
+            asked += asks(block)
+            answers(gbt.encode(GeneralBlock(number=1, acknowledged=1)))
+    for number, block in enumerate(in_blocks(answer, size), 1):
+        for _ in range(1 + twice):
+            answered += answers(block)
+        asks(gbt.encode(GeneralBlock(number=number, acknowledged=number, last=True)))
+    stars = b"*" * len(SECRET)
+    assert carried(asked) == question.replace(SECRET, stars)
+    assert carried(answered) == answer.replace(SECRET, stars)
+    # What answers another question afterwards is not hidden.
+    asks(bytes.fromhex("c001c1000100002a0000ff0200"))
+    assert SECRET[:3] in answers(answer)
 
 
 def test_challenges_and_everything_else_stay() -> None:

@@ -67,3 +67,6 @@ class _ReplayIO:
 
     async def hang_up(self) -> None:
         pass
+
+    async def reopen(self) -> None:
+        pass

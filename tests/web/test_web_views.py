@@ -18,7 +18,7 @@ from gateway.central.portal.usage import (
     register_use,
     spending,
 )
-from gateway.central.portal.view_models import BalanceSource, Freshness, IssueKind, Supply
+from gateway.central.portal.view_models import BalanceSource, Freshness, IssueKind, MeterChoice, Supply
 from gateway.contract.messages import Balance, Gap, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
@@ -122,6 +122,24 @@ def test_external_multiplier_counts(seeded: Town) -> None:
     )  # fmt: skip
     seeded.writer.write(block("GEN:10000055", NOW, 1500))
     assert seeded.views.consumer("acc-mill").today_slots[-1].kwh == Decimal(15)
+
+
+def test_values_that_are_not_believed_are_shown_nowhere(seeded: Town) -> None:
+    at = NOW - timedelta(minutes=1)
+    before = seeded.views.consumer("acc-devi")
+    balance = seeded.views.consumer("acc-asha").balance
+    zero, lost = live("ELM:10000004", at, 0), wallet("GEN:10000001", at, "0.00")
+    seeded.writer.write(*[one.model_copy(update={"quality": "2.5.258"}) for one in (zero, lost)])
+    after = seeded.views.consumer("acc-devi")
+    assert (after.days, after.today.kwh, after.today_slots) == (
+        before.days,
+        before.today.kwh,
+        before.today_slots,
+    )
+    assert seeded.views.consumer("acc-asha").balance == balance
+    shown = seeded.views.overview(MeterChoice(find="ELM:10000004"))
+    assert shown.meters[0].energy_kwh is not None
+    assert shown.meters[0].energy_kwh > 0
 
 
 def test_untrusted_captures_are_nobodys(seeded: Town) -> None:

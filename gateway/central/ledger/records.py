@@ -10,7 +10,14 @@ from functools import cached_property
 from typing import Final
 
 from gateway.central.ledger.rows import CaptureRow
-from gateway.contract.batches import attributions_of, holders_from, layout_from, meter_time_of, values_of
+from gateway.contract.batches import (
+    attributions_of,
+    holders_from,
+    layout_from,
+    meter_time_of,
+    suspect_of,
+    values_of,
+)
 from gateway.contract.blocks import block_prefix, key_of, row_checksum
 from gateway.contract.messages import Capture, CaptureClock, Gap, rfc3339
 from gateway.contract.messages.generation import NO_GENERATION, Generation
@@ -123,6 +130,7 @@ class StoredCapture:
             clock=None if self.clock is None else CaptureClock.model_validate_json(self.clock),
             raw=self.raw,
             checksum=self.checksum,
+            suspect=suspect_of(members),
         )
 
     def is_sound(self) -> bool:

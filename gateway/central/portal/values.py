@@ -22,8 +22,8 @@ _OPEN = {"open", "0", "false", "disconnected"}
 
 
 def find(capture: Capture, q: str) -> CaptureValue | None:
-    """Return one quantity's value, also when it is missing; None where the capture has none."""
-    return next((v for v in capture.values if v.q == q), None)
+    """Return one quantity's value, also when it is missing; None where the capture has none that is believed."""
+    return next((v for n, v in enumerate(capture.values) if v.q == q and not capture.is_doubted(n)), None)
 
 
 def _decimal(value: CaptureValue | None) -> Decimal | None:

@@ -20,7 +20,8 @@ from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields, print_table
 from gateway.errors import UsageError
 from protocols.dlms.acts.certificates import CertificateSite, HeldCertificate
-from protocols.dlms.acts.keys import security_setup
+from protocols.dlms.acts.keys import key_places
+from protocols.dlms.companion import companion
 from protocols.dlms.objects.codec import show_octets
 from protocols.dlms.security import certificates
 from protocols.dlms.security.certificates import TrustAnchors
@@ -36,7 +37,8 @@ certificates_group = typer.Typer(
 )
 UseOption = Annotated[str, typer.Option(help="signing, agreement or tls.")]
 SetupOption = Annotated[
-    str | None, typer.Option(help="The security setup; default: that of the client, 0-0:43.0.x*255.")
+    str | None,
+    typer.Option(help="The security setup; default: the companion's for the client, else 0-0:43.0.0*255."),
 ]
 SerialArgument = Annotated[
     str, typer.Argument(help="The certificate's serial number in hex, as `list` shows it.")
@@ -224,7 +226,8 @@ async def _at(access: MeterAccess, setup: str | None, work: Work[T], *, changes:
         raise UsageError("only DLMS meters hold certificates")
     async with open_meter(access, changes=changes) as session:
         assert isinstance(session, DlmsSession)
-        obis = security_setup(dlms.client) if setup is None else _obis(setup)
+        known = companion(dlms.companion)
+        obis = key_places(known, dlms.client, dlms.client).security_setup if setup is None else _obis(setup)
         return await work(CertificateSite(session.exchange, obis), session)
 
 

@@ -255,6 +255,9 @@ def _row(reading: ReadingSet, at: str, values: str, whole: bool) -> str:
         members.append(f'"start":"{rfc3339(start)}"')
     if own is not None and own.status is not None:
         members.append(f'"status":{own.status}')
+    if reading.suspect:
+        places = [n for n, (quantity, _) in enumerate(reading.values) if quantity in reading.suspect]
+        members.append(f'"suspect":[{",".join(map(str, places))}]')
     if own is not None and not own.trusted:
         members.append('"trusted":false')
     members.append(f'"values":[{values}]')

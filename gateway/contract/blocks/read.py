@@ -29,6 +29,7 @@ from gateway.contract.blocks.wire import (
     KEY_PATTERN,
     MAX_BLOCKS,
     MAX_CAPTURES,
+    MAX_COLUMNS,
     MAX_INTERVAL,
     QUALITY_PATTERN,
     RAW_PATTERN,
@@ -155,6 +156,9 @@ def read_blocks(payload: bytes, *, limit: int) -> BlocksRead:
     )
 
 
+_Place = Annotated[int, Meta(ge=0, lt=MAX_COLUMNS)]
+
+
 class _Row(Struct):
     at: str
     values: list[str | dict[str, str]]
@@ -166,6 +170,7 @@ class _Row(Struct):
     wall: Annotated[str, Meta(max_length=4_096)] | UnsetType = UNSET
     deviation: Annotated[int, Meta(ge=-32_768, le=32_767)] | UnsetType = UNSET
     status: Annotated[int, Meta(ge=0, le=255)] | UnsetType = UNSET
+    suspect: Annotated[list[_Place], Meta(max_length=MAX_COLUMNS)] = []
     trusted: bool = True
     raw: str | UnsetType = UNSET
     capture_id: str | UnsetType = UNSET

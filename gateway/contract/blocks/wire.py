@@ -151,7 +151,8 @@ class BlockRow(Part):
     `occurrence` tells captures with one time apart, `value_rev` revisions of one capture. `capture_id` is
     `{meter}/{profile}/{at}/{occurrence}` where it is not given. `start` is given where the interval is not
     whole seconds. `wall`, `deviation` (minutes), `status` and `trusted` are the meter's own stamp. `checksum`
-    covers all but value_rev and itself, with what the block says of layout, meter, receipt and interval.
+    covers all but value_rev and itself, with what the block says of layout, meter, receipt and interval. `suspect`
+    names the values that are not believed, by their places; without it a quality that is not good is that of all.
     """
 
     at: InstantText
@@ -164,6 +165,9 @@ class BlockRow(Part):
     wall: Maybe[ShortText] = None
     deviation: Maybe[Annotated[int, Field(ge=-32_768, le=32_767)]] = None
     status: Maybe[Annotated[int, Field(ge=0, le=255)]] = None
+    suspect: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=MAX_COLUMNS)], ...], Field(max_length=MAX_COLUMNS)
+    ] = ()
     trusted: bool = True
     raw: Maybe[Annotated[str, Field(pattern=RAW_PATTERN)]] = None
     capture_id: Maybe[Identifier] = None

@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema
 
 from mapping.directory import Unattributed
 from protocols.names import NAMES
-from protocols.reading import MissingReason, Quality
+from protocols.reading import MissingReason, Quality, RemarkWord
 
 Codes = Mapping[str, str]
 """Word and meaning."""
@@ -50,6 +50,23 @@ QUALITY_CODES: Final[Codes] = MappingProxyType(
         Quality.MANUAL_READ: "read by hand",
         Quality.SUSPECT: "suspect",
         Quality.KNOWN_MISSING: "known to be incomplete",
+    }
+)
+GATEWAY_EVENTS: Final[Codes] = MappingProxyType(
+    {
+        RemarkWord.FELL: "a register that only grows fell: its values are suspect from here on",
+        RemarkWord.JUMPED: "a register grew by more than can have flowed: its values are suspect from here on",
+        RemarkWord.ZEROED: "values fell to zero, as after power-up: they are suspect from here on",
+        RemarkWord.BEYOND_LIMITS: "values lie beyond what can be: they are suspect from here on",
+        RemarkWord.UNSET: "registers have all bits set: their values are suspect from here on",
+        RemarkWord.UNREADABLE: "what should be numbers are none: the values are missing from here on",
+        RemarkWord.MODEL_DOUBTED: "the model's probe does not fit: the values are suspect from here on",
+        RemarkWord.RETURNED: "values are believed again",
+        RemarkWord.ROLLED_OVER: "a register began again at zero after its last number",
+        RemarkWord.WENT_BACK: "a register stayed at a lower value, which is believed from here on",
+        RemarkWord.WENT_AHEAD: "a register stayed at a far higher value, which is believed from here on",
+        RemarkWord.METER_CHANGED: "another meter answers: what was read since the last proof is nobody's",
+        RemarkWord.METER_UPDATED: "a meter without a serial shows another mark, and its energy goes on: the same meter",
     }
 )
 GAP_REASONS: Final[Codes] = MappingProxyType(
@@ -153,6 +170,7 @@ CODE_LISTS: Final[Mapping[str, Codes]] = MappingProxyType(
     {
         "alarm_code": ALARM_CODES,
         "gap_reason": GAP_REASONS,
+        "gateway_event": GATEWAY_EVENTS,
         "missing_reason": MISSING_REASONS,
         "quality_code": QUALITY_CODES,
         "quantity_name": QUANTITY_NAMES,

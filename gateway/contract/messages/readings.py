@@ -17,6 +17,7 @@ from gateway.contract.messages.base import (
     Version,
 )
 from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion, GenerationText
+from protocols.reading import Quality
 
 
 class CaptureValue(Message):
@@ -75,7 +76,10 @@ class CaptureClock(Message):
 
 
 class Capture(Message):
-    """What one meter recorded for one profile at one instant. `seq` is filled in when it is sent."""
+    """What one meter recorded for one profile at one instant. `seq` is filled in when it is sent.
+
+    `suspect` are the places of values that are not believed; see `is_doubted`.
+    """
 
     capture_id: Identifier
     value_rev: int = Field(ge=1, le=MAX_SEQ)
@@ -96,11 +100,19 @@ class Capture(Message):
     clock: CaptureClock | None = None
     raw: str | None = None
     checksum: str | None = None
+    suspect: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
     @property
     def directory(self) -> DirectoryVersion:
         """The state of the directory that stamped it."""
         return DirectoryVersion(self.directory_generation, self.directory_version)
+
+    def is_doubted(self, place: int) -> bool:
+        """Return whether the value at a place of `values` is not believed.
+
+        Where the sender does not say which are, a quality of suspect is that of all.
+        """
+        return place in self.suspect or (not self.suspect and self.quality == Quality.SUSPECT)
 
 
 class Gap(Message):

@@ -247,6 +247,10 @@ class _TurnIO:
         self._early = b""
         await self._act("hang_up")
 
+    async def reopen(self) -> None:
+        self._early = b""
+        await self._act("reopen")
+
     async def _act(self, do: str, *, octets: bytes = b"", seconds: float = 0.0) -> Done:
         await self._settle()
         number = next(self._numbers)

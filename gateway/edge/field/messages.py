@@ -74,7 +74,7 @@ class Act(_Message):
 
     kind: Literal["act"] = "act"
     number: Number
-    do: Literal["send", "receive", "drain", "hold_quiet", "hang_up"]
+    do: Literal["send", "receive", "drain", "hold_quiet", "hang_up", "reopen"]
     octets: Hex = ""
     seconds: Seconds = 0.0
 

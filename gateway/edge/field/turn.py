@@ -69,6 +69,10 @@ class LentTurn:
                 self._rest = b""
                 self._links = OpenLinks()
                 await self._io.hang_up()
+            case "reopen":
+                self._rest = b""
+                self._links = OpenLinks()
+                await self._io.reopen()
         return Done(number=act.number, connects=self.connects)
 
     async def tidy(self, *, released: bool) -> None:

@@ -16,6 +16,8 @@ INTERVAL = "interval_seconds"
 """Field of interval profiles: whose the point is depends on the whole interval, not on its end alone."""
 UNTRUSTED = "untrusted"
 """Field of points that no directory will ever attribute (untrusted time, another meter)."""
+SUSPECT = "_suspect"
+"""Ends the field of a value that is not believed: it is no part of the quantity's own series."""
 LASTING = frozenset({"untrusted_time", "identity_mismatch"})
 
 
@@ -64,8 +66,13 @@ def points(entry: Entry, gateway: str) -> list[PointLine]:
 
 
 def _fields(block: Mapping[str, Any], capture: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    values = zip(names, capture["values"], strict=True)
-    fields = [f"{name}={float(value)!r}" for name, value in values if isinstance(value, str)]
+    doubted = capture.get("suspect", ())
+    values = enumerate(zip(names, capture["values"], strict=True))
+    fields = [
+        f"{name}{SUSPECT if n in doubted else ''}={float(value)!r}"
+        for n, (name, value) in values
+        if isinstance(value, str)
+    ]
     if not fields:
         return []
     length = _length(block, capture)

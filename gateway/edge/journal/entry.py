@@ -52,6 +52,11 @@ class SeqRange:
     first: int
     last: int
 
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return max(0, self.last - self.first + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -122,13 +122,24 @@ class Journal:
         Returns the sequence numbers given, an empty range when all were repeats. Raises JournalFull (bound
         or disk; nothing was kept, try again later) or JournalError.
         """
+        (span,) = await self.submit((batch,))
+        return span
+
+    def submit(self, batches: Sequence[JournalBatch]) -> asyncio.Future[list[SeqRange]]:
+        """Hand batches over that become durable together, in this order, as `append` has it; return at once.
+
+        The future's result are the numbers of each batch, or its exception is what `append` raises. What is asked
+        of the journal afterwards is answered after them, but for what stands in memory (`watermark`, `open_gaps`).
+        Cancelled before the thread took them the batches are not kept. Raises JournalError for what is too long.
+        """
         self._check_open()
-        for block in batch.blocks:
-            if sum(len(row.body) for row in block.rows) > MAX_BODY:
-                raise JournalError(f"a block of {block.template.meter} is longer than {MAX_BODY} octets")
-        if any(len(gap.body) > MAX_BODY for gap in batch.gaps):
-            raise JournalError(f"the body of a gap is longer than {MAX_BODY} octets")
-        return await self._writer.append(batch)
+        for batch in batches:
+            for block in batch.blocks:
+                if sum(len(row.body) for row in block.rows) > MAX_BODY:
+                    raise JournalError(f"a block of {block.template.meter} is longer than {MAX_BODY} octets")
+            if any(len(gap.body) > MAX_BODY for gap in batch.gaps):
+                raise JournalError(f"the body of a gap is longer than {MAX_BODY} octets")
+        return self._writer.submit(batches)
 
     # -- following
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -43,8 +44,8 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class _Append:
-    batch: JournalBatch
-    future: asyncio.Future[SeqRange] | None
+    batches: Sequence[JournalBatch]
+    future: asyncio.Future[list[SeqRange]] | None
     """None for what the journal appends itself."""
 
 
@@ -112,11 +113,11 @@ class JournalWriter:
         self._thread.start()
         await asyncio.shield(self._started)
 
-    async def append(self, batch: JournalBatch) -> SeqRange:
-        """Queue one batch and wait until it is durable."""
-        future: asyncio.Future[SeqRange] = self._loop.create_future()
-        self._jobs.put(_Append(batch, future))
-        return await future
+    def submit(self, batches: Sequence[JournalBatch]) -> asyncio.Future[list[SeqRange]]:
+        """Queue batches for one transaction; the future is done when they are durable."""
+        future: asyncio.Future[list[SeqRange]] = self._loop.create_future()
+        self._jobs.put(_Append(batches, future))
+        return future
 
     async def call(self, function: Callable[[JournalStore], _T]) -> _T:
         """Run a function of the store in the thread, after the appends queued before it."""
@@ -258,7 +259,7 @@ class JournalWriter:
                 self._clock,
                 self._board,
                 sinks=self._sinks_now,
-                append=lambda batch: self._jobs.put(_Append(batch, None)),
+                append=lambda batch: self._jobs.put(_Append((batch,), None)),
             )
             self.store.on_damage = self._house.tell_damage
             self._note_span()
@@ -324,7 +325,7 @@ class JournalWriter:
         if not appends and not (moves and moves_due):
             return
         self._committed = True
-        batches = [job.batch for job in appends]
+        batches = [batch for job in appends for batch in job.batches]
         try:
             if appends:
                 self._look_at_file()
@@ -337,7 +338,8 @@ class JournalWriter:
         self._forget(moves)
         self._note_span()
         self._note_commit(len(appends), done)
-        results = [(job.future, span) for job, span in zip(appends, done.ranges, strict=True) if job.future]
+        spans = iter(done.ranges)
+        results = [(job.future, list(islice(spans, len(job.batches)))) for job in appends]
         self._post(self._deliver, results, done.entries)
 
     def _apply(self, batches: list[JournalBatch], moves: Mapping[str, int]) -> Applied:
@@ -362,13 +364,16 @@ class JournalWriter:
         self._look_at_file_at = time.monotonic() + LOOK_AT_FILE_EVERY
 
     def _deliver(
-        self, results: list[tuple[asyncio.Future[SeqRange], SeqRange]], entries: list[Entry]
+        self,
+        results: list[tuple[asyncio.Future[list[SeqRange]] | None, list[SeqRange]]],
+        entries: list[Entry],
     ) -> None:
         """Tell followers, then those who appended (on the event loop)."""
         if entries:
             self._on_commit(entries)
-        for future, span in results:
-            _succeed(future, span)
+        for future, spans in results:
+            if future is not None:
+                _succeed(future, spans)
 
     def _forget(self, moves: Mapping[str, int]) -> None:
         """Drop moves that are durable now, but for cursors that moved on meanwhile."""

@@ -1,4 +1,4 @@
-"""Collecting: one profile of one meter from an open session into the journal, from its watermark on."""
+"""Collecting: one profile of one meter from an open session, from its watermark on, for the journal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
 from gateway.edge.polling.event_logs import EventLogs
+from gateway.edge.polling.takings import Settle, Takings
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import MeterProtocolError
@@ -23,8 +24,8 @@ STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLI
 """Profiles that the meter keeps; the others are read as they are now."""
 WINDOW = timedelta(days=5)
 """Span asked for at once: what a broken read repeats stays small."""
-FLUSH_ROWS = 200
-"""Rows after which what was read is journaled, though the meter is still sending."""
+STAMP_ROWS = 200
+"""Rows after which what was read is stamped, though the meter is still sending."""
 MAX_ROWS = 50_000
 """Rows of one profile in one poll: 50 times a full block load of 35 days; more is a meter gone wrong."""
 OVERLAP = {
@@ -47,7 +48,7 @@ log = structlog.get_logger("gateway.edge.polling")
 
 
 class Collector:
-    """Reads profiles and journals them; every append carries captures, watermark and gaps together.
+    """Reads profiles for the journal; captures, watermark and gaps go together.
 
     `backfill` is how far back the first read of a stored profile goes. `known` keeps how the event logs stood.
     """
@@ -79,17 +80,31 @@ class Collector:
             profiles=tuple(profiles), since=since, seen=self._event_logs.seen(meter, self._journal.uuid, now)
         )
 
-    async def collect(
-        self, session: MeterSession, meter: str, profile: ProfileName, *, clock: MeterEvidence
-    ) -> int:
-        """Read one profile and journal what is new; return how many captures were new.
+    def takings(self, settle: Settle) -> Takings:
+        """Return what a visit's readings go into; `settle` hears at the end how they fared in the journal.
 
-        Raises what the session raises (what was read before it is journaled) and JournalError. A cancel
-        leaves what was appended; the rest is read again from the watermark.
+        The meter's next visit begins after that: before, watermarks and gaps are old ones.
+        """
+        return Takings(self._journal, settle)
+
+    async def collect(
+        self,
+        session: MeterSession,
+        meter: str,
+        profile: ProfileName,
+        *,
+        clock: MeterEvidence,
+        takings: Takings,
+    ) -> None:
+        """Read one profile; what is new of it goes into `takings`.
+
+        Raises what the session raises (what was read before it is in the takings) and JournalError. A cancel
+        leaves what was taken; the rest is read again from the watermark.
         """
         reading = _ProfileReading(
             journal=self._journal,
             appender=self._appender,
+            takings=takings,
             session=session,
             meter=meter,
             profile=profile,
@@ -104,7 +119,6 @@ class Collector:
             await reading.read_present()
         if PROFILE_KIND[profile] is ProfileKind.INTERVAL:
             await self._retry_gaps(reading)
-        return reading.new
 
     async def _collect_events(self, reading: _ProfileReading) -> None:
         """Read the event logs that may have news; the watermark moves up to when all of them were read."""
@@ -121,8 +135,12 @@ class Collector:
             reading.complete = self._event_logs.complete(meter, journal, news, now)
             reading.partial = reading.complete is None
         await reading.read_stored(self._backfill)
-        if self._event_logs.took(meter, journal, news, now, new=reading.new):
-            log.warning("event_marks_lied", meter=meter, new=reading.new)
+
+        def took() -> None:
+            if self._event_logs.took(meter, journal, news, now, new=reading.new):
+                log.warning("event_marks_lied", meter=meter, new=reading.new)
+
+        reading.takings.finally_do(took)
 
     async def _retry_gaps(self, reading: _ProfileReading) -> None:
         now = self._clock.now()
@@ -139,15 +157,15 @@ class Collector:
             state = gaps.UNFILLABLE
         else:
             return
-        # After the rows themselves: a crash between them leaves a gap open that is full, and it is read
+        # After the rows themselves: what breaks off between them leaves a gap open that is full, and it is read
         # once more; the other way round it would be called full and stay empty.
-        await self._journal.append(JournalBatch(gaps=(gaps.closed(gap, state),)))
-        self._retried.pop(gap.gap_id, None)
+        reading.takings.add(JournalBatch(gaps=(gaps.closed(gap, state),)), lambda _: None)
+        reading.takings.finally_do(lambda: self._retried.pop(gap.gap_id, None))
 
 
 @dataclass(slots=True, kw_only=True)
 class _ProfileReading:
-    """One profile of one meter in one poll; `new` counts its new captures.
+    """One profile of one meter in one poll; `new` counts its new captures, once they are durable.
 
     `complete` is up to when all event logs were read, where only some are read now: the watermark goes no further.
     `partial` says that one was never read: then it stays.
@@ -155,6 +173,7 @@ class _ProfileReading:
 
     journal: Journal
     appender: ReadingAppender
+    takings: Takings
     session: MeterSession
     meter: str
     profile: ProfileName
@@ -215,7 +234,7 @@ class _ProfileReading:
                 rows.append(row)
                 if self._coverage is not None and row.start is not None and self._is_stamped_well(row):
                     self._coverage.row(row.start, row.at)
-                if len(rows) >= FLUSH_ROWS:
+                if len(rows) >= STAMP_ROWS:
                     await self._flush(rows)
                     rows = []
         except Exception:
@@ -228,7 +247,7 @@ class _ProfileReading:
         await self._flush(rows, whole=until)
 
     async def _flush(self, rows: list[ReadingSet], whole: datetime | None = None) -> None:
-        """Journal rows; the watermark moves to the last one, or to `whole`, up to which all was read."""
+        """Take rows; the watermark moves to the last one, or to `whole`, up to which all was read."""
         mark = None
         if self._now is not None and self.seen.trusted and not self.partial:
             reached = whole or max((row.at for row in rows), default=None)
@@ -242,7 +261,7 @@ class _ProfileReading:
         await self._append(rows, mark)
 
     async def reread(self, since: datetime, until: datetime) -> list[ReadingSet]:
-        """Read a span again and journal what is new; the watermark stays and no gap opens."""
+        """Read a span again and take what is new; the watermark stays and no gap opens."""
         self._coverage = None
         rows = [row async for row in self._read(since, until)]
         await self._append(rows, None)
@@ -253,13 +272,19 @@ class _ProfileReading:
         if self._coverage is not None:
             found = self._coverage.take()
             opened = gaps.opened(self.meter, self.profile.value, found, noticed_at=self.clock.now())
-        self.new += await self.appender.append(
+        batch = self.appender.batch(
             self.meter,
             rows,
             clock=self.seen,
             watermarks=() if mark is None else ((self.meter, self.profile.value, mark),),
             gaps=opened,
         )
+        self.takings.add(batch, self._journaled)
+        await self.takings.make_room()
+
+    def _journaled(self, new: int) -> None:
+        self.new += new
+        self.takings.captures[self.profile.value] += new
 
     async def _read(self, since: datetime | None, until: datetime | None) -> AsyncIterator[ReadingSet]:
         async for row in self.session.read(self.profile, since, until):

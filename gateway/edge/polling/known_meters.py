@@ -16,15 +16,17 @@ from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout
 from protocols.event_marks import TakenLogs
 from protocols.modbus.known_meter import KnownModbusMeter
+from protocols.modbus.meter_memory import MeterMemory
 
 Key = tuple[str, str, str]
-Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...] | KnownModbusMeter
+Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...] | KnownModbusMeter | MeterMemory
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
     "meter": TypeAdapter(KnownMeter),
     "events": TypeAdapter(TakenLogs),
     "objects": TypeAdapter(tuple[ObjectEntry, ...]),
     "modbus": TypeAdapter(KnownModbusMeter),
+    "memory": TypeAdapter(MeterMemory),
 }
 VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
@@ -124,6 +126,8 @@ def _kind_of(learned: Learned) -> str:
             return "events"
         case KnownModbusMeter():
             return "modbus"
+        case MeterMemory():
+            return "memory"
     return "objects"
 
 

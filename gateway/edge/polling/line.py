@@ -30,6 +30,9 @@ ORDER_PATIENCE = timedelta(seconds=60)
 OLDEST_FIRST_AFTER = timedelta(days=1)
 """Missing rows are read newest first; those of this age or more in the order in which they were asked for."""
 
+AHEAD = 2
+"""Meters of a line whose readings may be on their way into the journal at once."""
+
 Poll = Callable[["LinePoll", MeterPoll, Claim], Awaitable[None]]
 """Reads a meter whose turn it is; raises nothing."""
 
@@ -206,8 +209,14 @@ class LinePoll:
                 yield request.claim
         if polls:
             held = max(self._retry_at or EVER, self._held_until or EVER)
+            now = self._clock.now()
+            full = sum(poll.under_way for poll in self.meters.values()) >= AHEAD
             for poll in self.meters.values():
-                yield poll.claim(held)
+                claim = poll.claim(held)
+                # The journal's commit holds no line: the next meter is read meanwhile. But a meter's own next visit
+                # waits for it, and so do all when more than AHEAD would be lost by a journal that refuses.
+                if claim.ready > now or not (full or poll.under_way):
+                    yield claim
 
     def _look(self) -> None:
         """Let somebody serve who just came."""
@@ -325,7 +334,8 @@ class LinePoll:
 
     async def _rest(self, rests: Rests | None, until: datetime) -> None:
         """Return when `until` is there, when woken, or when the clock was set back."""
-        if rests is None:
+        if rests is None or any(poll.under_way for poll in self.meters.values()):
+            # What the journal refuses is due again at once: its answer wakes us, before it `until` means nothing.
             self._resting = asyncio.get_running_loop().create_future()
         else:
             self._resting = rests.until(until)

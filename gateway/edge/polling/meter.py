@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -23,6 +24,7 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, LAST_RETRY, PolledMeter, Schedule
+from gateway.edge.polling.takings import Takings
 from gateway.edge.polling.turns import NEVER, Claim
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
@@ -59,10 +61,15 @@ class OpenMeter(Protocol):
 
 Learn = Callable[[str, MeterSession], Awaitable[None]]
 """What else an open session with a meter is good for, before its profiles are read."""
+Journaled = Callable[[int, JournalError | None], None]
 
 
 class MeterPoll:
-    """One meter: its due profiles, back-off and health. `lock` is held while it is read."""
+    """One meter: its due profiles, back-off and health. `lock` is held while it is read.
+
+    What was read is in the journal a moment later; `journaled` then hears how many captures of the visit were new, and
+    what the journal said where it refused them. The next visit begins after that.
+    """
 
     def __init__(
         self,
@@ -73,12 +80,13 @@ class MeterPoll:
         clock: Clock,
         schedule: Schedule,
         clocks: MeterClocks,
+        journaled: Journaled,
         learn: Learn | None = None,
     ) -> None:
         self.meter = meter
         self.lock = asyncio.Lock()
         self.state = PollState.NEW
-        self.polls = self.failed_polls = self.captures = 0
+        self.polls = self.failed_polls = self._counted = 0
         self.error: Exception | None = None
         self._open_meter = open_meter
         self._collector = collector
@@ -86,6 +94,7 @@ class MeterPoll:
         self._schedule = schedule
         self._learn = learn
         self._clocks = clocks
+        self._journaled = journaled
         self._since = clock.now()
         self._due = dict.fromkeys(meter.profiles, self._since)
         self._backoff = Backoff(FIRST_PROBE, LAST_RETRY, chance=0.0)
@@ -97,6 +106,7 @@ class MeterPoll:
         self._has_clock = True
         self._seen_clock: MeterClock | None = None
         self._clock_trusted: bool | None = None
+        self._takings: Takings | None = None
 
     # -- when
 
@@ -173,13 +183,16 @@ class MeterPoll:
     async def attempt(self, profiles: Sequence[ProfileName]) -> MeterReport:
         """Open a session and read these profiles; every failure but JournalError ends up in the report.
 
-        A cancel leaves what was journaled; the profile in hand is read again from its watermark.
+        What was read is on its way into the journal on return, and counted in the report once it is `durable`.
+        A cancel leaves what was taken; the profile in hand is read again from its watermark.
         """
-        new: dict[str, int] = {}
+        await self.settled()
         profile: ProfileName | None = None
         self.polls += 1
         now = self._clock.now()
         wanted = [p for p in profiles if p not in self._unsupported or self._due[p] <= now]
+        self._counted = self.captures
+        self._takings = takings = self._collector.takings(partial(self._settle, wanted))
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
@@ -192,23 +205,55 @@ class MeterPoll:
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
                 for profile in wanted:
-                    await self._collect(session, profile, clock, new)
+                    await self._collect(session, profile, clock, takings)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
-            log.error("journal_refused", **self._where(), error=str(error))
+            takings.refuse(error)
             raise
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, profile)
         else:
             self._succeeded()
+        finally:
+            takings.hand_over()
         return MeterReport(
             meter=self.meter.meter,
             line=self.meter.line,
-            captures=new,
+            captures=takings.captures,
             unsupported=tuple(sorted(self._unsupported)),
             error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
+
+    @property
+    def under_way(self) -> bool:
+        """Whether what the last visit read is on its way into the journal: watermarks and gaps are old ones."""
+        return self._takings is not None and not self._takings.ended
+
+    async def durable(self) -> None:
+        """Wait until what the last visit read is in the journal.
+
+        Raises JournalError where it was refused: then the profiles of that visit are due again.
+        """
+        if self._takings is not None:
+            await self._takings.durable()
+
+    async def settled(self) -> None:
+        """Wait until what the last visit read is in the journal, or refused."""
+        with suppress(JournalError):
+            await self.durable()
+
+    @property
+    def captures(self) -> int:
+        """How many new captures its visits brought into the journal."""
+        return self._counted + (0 if self._takings is None else self._takings.captures.total())
+
+    def _settle(self, profiles: Sequence[ProfileName], new: int, error: JournalError | None) -> None:
+        if error is not None:
+            log.error("journal_refused", **self._where(), error=str(error))
+            for profile in self._due.keys() & profiles:
+                self._due[profile] = min(self._due[profile], self._clock.now())
+        self._journaled(new, error)
 
     async def _recognise(self, session: MeterSession) -> None:
         """Make sure that the right meter answers, before anything is read."""
@@ -246,10 +291,10 @@ class MeterPoll:
         return evidence
 
     async def _collect(
-        self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, new: dict[str, int]
+        self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, takings: Takings
     ) -> None:
         try:
-            captures = await self._collector.collect(session, self.meter.meter, profile, clock=clock)
+            await self._collector.collect(session, self.meter.meter, profile, clock=clock, takings=takings)
         except NotSupported as error:
             if profile in self._once_read:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the
@@ -261,8 +306,7 @@ class MeterPoll:
             return
         self._once_read.add(profile)
         self._unsupported.discard(profile)
-        new[profile.value] = captures
-        self.captures += captures
+        takings.captures[profile.value] += 0  # to be told, whether anything of it is new or not
         if profile in self._due:
             now, zone = self._clock.now(), self.meter.spec.zone
             self._due[profile] = self._schedule.next_due(profile, now, zone, self.meter.meter)

@@ -151,16 +151,21 @@ class Poller:
             schedule=self._schedule,
             learn=self._pushing.learn if meter.meter in self._pushing.meters else None,
             clocks=self._clocks,
+            journaled=partial(self._journaled, state),
         )
         self.changes.note(Subject.METER, meter.meter, poll.told)
         state.wake()
 
     async def remove_meter(self, meter: str) -> PolledMeter:
-        """Poll a meter no more; returns when nobody talks to it any more. KeyError for an unknown one."""
+        """Poll a meter no more; returns when nobody talks to it any more, and what was read of it is journaled.
+
+        KeyError for an unknown one.
+        """
         poll = self._meters.pop(meter)
         del self._lines[poll.meter.line].meters[meter]
         self.changes.forget(Subject.METER, meter)
         async with poll.lock:
+            await poll.settled()
             return poll.meter
 
     async def replace_meter(self, meter: PolledMeter) -> None:
@@ -177,11 +182,14 @@ class Poller:
         """
         state = self._lines.pop(name)
         del self._retries[name]
+        polls = list(state.meters.values())
         for meter in list(state.meters):
             del self._meters[meter], state.meters[meter]
             self.changes.forget(Subject.METER, meter)
         self.changes.forget(Subject.LINE, name)
         await state.close()
+        for poll in polls:
+            await poll.settled()
         return state.line
 
     # -- reading
@@ -306,38 +314,46 @@ class Poller:
         self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName], urgency: Urgency
     ) -> MeterReport:
         """Read a meter because somebody asked for it; raises JournalError."""
-        async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
-            before, was_dead = self._clock.now(), poll.dead
-            report = await self._attempt(poll, profiles)
-            state.heard(poll, before, was_dead=was_dead)
+        report: MeterReport | None = None
+        while report is None:
+            await poll.settled()  # here it holds no line
+            async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
+                if poll.under_way:
+                    continue  # it was read while we waited for our turn
+                before, was_dead = self._clock.now(), poll.dead
+                report = await poll.attempt(profiles)
+                state.heard(poll, before, was_dead=was_dead)
         self._tell(state, poll)
+        await poll.durable()
         return report
 
     async def _poll_due(self, state: LinePoll, poll: MeterPoll, claim: Claim) -> None:
         """Read what is due of a meter whose turn it is."""
-        retry = self._retries[state.name]
         with state.conversation(f"reading {poll.meter.meter}"):
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    await self._attempt(poll, poll.due(before))
-                    retry.reset()
+                    await poll.attempt(poll.due(before))
                 except JournalError:
-                    # Reading on would only throw away what is read; the meters keep it until there is room.
-                    state.hold(self._clock.now() + timedelta(seconds=retry.next()))
-                    return
+                    return  # `_journaled` hears it, too
             state.attempted(poll, claim, before)
         self._tell(state, poll)
 
-    async def _attempt(self, poll: MeterPoll, profiles: Sequence[ProfileName]) -> MeterReport:
-        try:
-            report = await poll.attempt(profiles)
-        except JournalError as error:
-            self.paused, self.paused_since = str(error), self.paused_since or self._clock.now()
-            raise
-        if any(report.captures.values()):
-            self.paused = self.paused_since = None
-        return report
+    def _journaled(self, state: LinePoll, new: int, error: JournalError | None) -> None:
+        """Note how a visit's readings fared in the journal: `new` captures are there, unless it refused them."""
+        retry = self._retries.get(state.name)
+        if error is not None:
+            now = self._clock.now()
+            self.paused, self.paused_since = str(error), self.paused_since or now
+            if retry is not None:
+                # Reading on would only throw away what is read; the meters keep it until there is room.
+                state.hold(now + timedelta(seconds=retry.next()))
+        else:
+            if retry is not None:
+                retry.reset()
+            if new:
+                self.paused = self.paused_since = None
+        state.wake()
 
     def _tell(self, state: LinePoll, poll: MeterPoll) -> None:
         """Note the health of a meter and its line, unless they were taken away meanwhile."""

@@ -25,7 +25,7 @@ class ReadingAppender:
         self._directory = directory
         self._clock = clock
 
-    async def append(
+    def batch(
         self,
         meter: str,
         rows: Sequence[ReadingSet],
@@ -34,14 +34,13 @@ class ReadingAppender:
         watermarks: tuple[tuple[str, str, datetime], ...] = (),
         gaps: tuple[GapRecord, ...] = (),
         revise: bool = True,
-    ) -> int:
-        """Stamp rows of one meter and make them durable together with watermarks and gaps.
+    ) -> JournalBatch:
+        """Stamp rows of one meter; return them with watermarks and gaps as what the journal makes durable together.
 
         `clock` is what was seen of the meter's clock. Without `revise` a row that is there
         already stays as it is: what a meter pushed may hold less than what was read from it.
 
-        Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
-        for a message (then nothing is appended), JournalFull, JournalError.
+        Raises MeterProtocolError for a row that is too long for a message.
         """
         receipts = Receipts(self._clock, clock)
         blocks = stamp(rows, meter, self._directory(), lambda row: _trust(row, clock, receipts))
@@ -51,13 +50,18 @@ class ReadingAppender:
                     f"a row of {meter}, {block.template.layout.profile}, is longer than {MAX_BODY} octets"
                     " as a message"
                 )
-        if not (blocks or watermarks or gaps):
-            return 0
-        span = await self._journal.append(
-            JournalBatch(blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise)
-        )
-        # Fewer where a gap was open already: then one capture too few is told, which only counters show.
-        return max(0, span.last - span.first + 1 - len(gaps))
+        return JournalBatch(blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise)
+
+    async def append(
+        self, meter: str, rows: Sequence[ReadingSet], *, clock: MeterEvidence, revise: bool = True
+    ) -> int:
+        """Stamp rows of one meter, as `batch` does, and make them durable.
+
+        Returns how many captures are new or revised. Raises MeterProtocolError for a row that is too long
+        for a message (then nothing is appended), JournalFull, JournalError.
+        """
+        batch = self.batch(meter, rows, clock=clock, revise=revise)
+        return (await self._journal.append(batch)).count if batch.blocks else 0
 
 
 def _trust(row: ReadingSet, clock: MeterEvidence, receipts: Receipts) -> Trust:

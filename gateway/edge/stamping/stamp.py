@@ -20,6 +20,7 @@ from gateway.contract.blocks import (
 from gateway.contract.messages import Gap, rfc3339
 from gateway.contract.messages.generation import NO_GENERATION, Generation
 from gateway.edge.journal.entry import GapRecord
+from gateway.edge.stamping.remarks import with_events
 from mapping.directory import AttributionRole, Attributions, Unattributed
 from mapping.instants import MICROSECOND
 from protocols.reading import ProfileName, Quality, ReadingSet
@@ -80,11 +81,13 @@ def stamp(
     time is not trusted nothing is: every capture stands under no account until central settles its time by the
     evidence, or it is read again. Delivered in each case: nothing waits.
 
+    What is remarkable about a row is an event beside it, under the same account.
+
     Rows that follow each other share a block as long as layout, account, receipt and interval are the same. An
     untrusted capture is stamped as by no directory (version 0), so that whatever central published of its
     meter, before or later, applies once its time is settled.
     """
-    judged = [_judged(one, trust(one)) for one in readings]
+    judged = [_judged(one, trust(one)) for one in with_events(readings)]
     whose = _Lookup(directory, meter, [reading for reading, trusted, _ in judged if trusted])
     blocks: list[EncodedBlock] = []
     rows: list[ReadingSet] = []

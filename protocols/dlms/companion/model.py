@@ -24,9 +24,10 @@ from protocols.session import Auth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationInfo:
-    """One client of the standard: address, mechanism, association object, invocation counter object.
+    """One client of the standard: address, mechanism, association object, invocation counter object, security setup.
 
-    `rights` name the services that it may ask for; `pre_established` says that it needs no AARQ.
+    `rights` name the services that it may ask for; `pre_established` says that it needs no AARQ, `changes_keys` that it
+    is the client that may change the keys of all.
     """
 
     name: str
@@ -35,8 +36,10 @@ class AssociationInfo:
     ciphered: bool
     association_object: Obis
     counter: Obis
+    security_setup: Obis | None = None
     rights: tuple[str, ...] = ()
     pre_established: bool = False
+    changes_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,9 +136,13 @@ def _associations(table: DeclarationTable) -> Mapping[int, AssociationInfo]:
             ciphered=row.flag("ciphered"),
             association_object=row.obis("object"),
             counter=row.obis("counter"),
+            security_setup=row.obis("security_setup") if "security_setup" in row else None,
             rights=rights,
             pre_established=row.flag("pre_established", default=False),
+            changes_keys=row.flag("changes_keys", default=False),
         )
+        if info.changes_keys and (other := next((o for o in found.values() if o.changes_keys), None)):
+            raise row.error(f"{other.name} is the association that changes keys already")
         if info.client in found:
             raise row.error(f"client {info.client} is that of {found[info.client].name} already")
         found[info.client] = info

@@ -214,6 +214,8 @@ class ColumnarBuffer:
             occurrence=occurrences,
             quality=repeat(Quality.VALID),
             raw=self._evidence(rows),
+            suspect=repeat(()),
+            remarks=repeat(()),
         )
 
     def _values(self, rows: Sequence[int]) -> Iterable[tuple[object, ...]]:

@@ -10,8 +10,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protocols.dlms.apdu import gbt
 from protocols.dlms.framing import wrapper
-from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, SEGMENTED, crc
+from protocols.dlms.framing.gateway import MAX_ADDRESS, REQUEST, RESPONSE
+from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, SEGMENTED, crc, without_llc
 
 MASK = 0x2A
 """`*`: what stands in place of each octet of a secret."""
@@ -23,6 +25,8 @@ _REACH = 40
 """Octets that may lie between the mechanism's name and the secret, and that are kept of a segment before."""
 _WINDOW = 7
 """Segments remembered: as many as may be sent again, by number and content."""
+_BLOCKS = 2 * gbt.MAX_WINDOW
+"""Blocks of general block transfer whose beginning is remembered: as many as may be sent again, and some."""
 _NAME = rb"[\x60\x85]\x85\x74\x05\x08\x02"
 _LENGTH = rb"([\x00-\x7f]|\x81.)"
 _AARQ = re.compile(rb"\x8b." + _NAME + rb"(.).{0,16}?\xac(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
@@ -52,9 +56,9 @@ class _Authentication:
 class PasswordMask:
     """Called with what a client sends, in order; returns the same octets with secrets as `*`.
 
-    HDLC frames keep a right check sequence, and a secret that is split over segments is masked in each.
-    Whole frames are expected, as a client sends them; in other octets a secret is masked where it is seen
-    whole.
+    HDLC frames keep a right check sequence, and a secret that is split over segments, or over blocks of general block
+    transfer, is masked in each. Whole frames are expected, as a client sends them; in other octets a secret is masked
+    where it is seen whole.
     """
 
     _patterns: Sequence[re.Pattern[bytes]] = (_AARQ, _PASS_3, _NEW_SECRET)
@@ -64,18 +68,27 @@ class PasswordMask:
         self._before = b""
         self._left = 0
         self._seen: dict[tuple[int, bytes], bytes] = {}
+        self._within = False
+        self._head: bytes | None = b""
+        self._block: _BlockHead | None = None
+        self._begins: dict[int, tuple[bytes, int]] = {}
+        self._carries = False
+        self.begun = False
+        """Whether the last piece ended an APDU that begins something: no later block, and none without data."""
 
     def __call__(self, octets: bytes) -> bytes:
         """Mask one piece; the result has as many octets."""
+        self.begun = False
         out = bytearray(octets)
         at = 0
         while at < len(out):
             found = _frame(out, at)
             if found is None:
-                self._forget()
-                out[at:] = self._text(bytes(out[at:]))
-                self._forget()
-                break
+                begin, end = _wrapped(out, at)
+                self._within = False
+                out[begin:end] = self._piece(bytes(out[begin:end]), first=True, last=True)
+                at = end
+                continue
             start, end, info, segmented = found
             if info < end - 2:
                 text = bytes(out[info : end - 2])
@@ -89,14 +102,14 @@ class PasswordMask:
     def _frame_text(self, control: int, text: bytes, *, segmented: bool) -> bytes:
         if control & 1:  # no I frame; what connects or disconnects begins anew
             self._forget()
+            self._begins.clear()
             self._seen.clear()
             return text
         key = (control & 0x0E, text)
         if key in self._seen:  # sent again
             return self._seen[key]
-        hidden = self._text(text)
-        self._before = (self._before + text)[-_REACH:] if segmented else b""
-        self._left = self._left if segmented else 0
+        hidden = self._piece(text, first=not self._within, last=not segmented)
+        self._within = segmented
         self._seen[key] = hidden
         while len(self._seen) > _WINDOW:
             del self._seen[next(iter(self._seen))]
@@ -104,6 +117,35 @@ class PasswordMask:
 
     def _forget(self) -> None:
         self._before, self._left = b"", 0
+        self._within = False
+
+    def _piece(self, text: bytes, *, first: bool, last: bool) -> bytes:
+        """Mask a piece of an APDU: of a block of general block transfer what it carries, of all others everything."""
+        if first:
+            self._before, self._left = b"", 0
+            self._head, self._block, self._carries = b"", None, False
+        start = 0
+        if self._head is not None:
+            before = self._head
+            found = _block_head(before + text)
+            if found is None:  # what stands before the APDU is in pieces itself
+                self._head = before + text
+                return text
+            self._head, self._before = None, before[-_REACH:]
+            if found.octets:
+                self._block, start = found, max(found.octets - len(before), 0)
+                self._before, self._left = self._begins.get(found.number, (b"", 0))
+        hidden = text[:start] + self._text(text[start:])
+        self._carries = self._carries or start < len(text)
+        self._before = (self._before + text[start:])[-_REACH:]
+        if last and self._block is not None:
+            self._begins[self._block.number + 1] = (self._before, self._left)
+            while len(self._begins) > _BLOCKS:
+                del self._begins[next(iter(self._begins))]
+        if last:
+            self._before, self._left = b"", 0
+            self.begun = self._block is None or (self._block.number == 1 and self._carries)
+        return hidden
 
     def _text(self, text: bytes) -> bytes:
         out = bytearray(text)
@@ -164,7 +206,7 @@ class ConversationMask:
         hidden = self._sent(octets)
         if hidden != octets:
             self._waiting = True
-        elif _begins_anew(octets):
+        elif self._sent.begun:
             self._waiting = self._shared.proving = False
         return hidden
 
@@ -183,12 +225,38 @@ class ConversationMask:
         return self._received(held) if held else b""
 
 
-def _begins_anew(octets: bytes) -> bool:
-    """Say whether a piece that is sent is a request, not an HDLC poll or a further segment of one."""
-    if octets[:1] != bytes((FLAG,)):
-        return True
-    found = _frame(bytearray(octets), 0)
-    return found is not None and not octets[found[2] - 3] & 1 and not found[3]
+@dataclass(frozen=True, slots=True)
+class _BlockHead:
+    """The head of a block: its number, and how many octets stand before its data; 0 for an APDU that is no block."""
+
+    number: int = 0
+    octets: int = 0
+
+
+def _block_head(octets: bytes) -> _BlockHead | None:
+    """Return the head at the beginning of an APDU; None where more octets have to tell whether it is a block.
+
+    LLC header and gateway prefix may stand before it.
+    """
+    rest = without_llc(octets)
+    if rest[:1] and rest[0] in (REQUEST, RESPONSE) and (len(rest) < 3 or rest[2] <= MAX_ADDRESS):
+        rest = rest[3 + rest[2] :] if len(rest) > 2 else b""
+    if not rest:
+        return None
+    if rest[0] != gbt.TAG:
+        return _BlockHead()
+    length = 1 if len(rest) < 7 or rest[6] < 0x80 else 1 + (rest[6] & 0x7F)
+    if len(rest) < 6 + length:
+        return None
+    return _BlockHead(int.from_bytes(rest[2:4], "big"), len(octets) - len(rest) + 6 + length)
+
+
+def _wrapped(octets: bytearray, at: int) -> tuple[int, int]:
+    """Return where the APDU of a wrapper's frame at `at` begins and ends; all octets where there is none."""
+    end = at + wrapper.HEADER_OCTETS
+    if octets[at : at + 2] != wrapper.VERSION.to_bytes(2, "big") or len(octets) < end:
+        return at, len(octets)
+    return end, min(end + int.from_bytes(octets[at + 6 : at + 8], "big"), len(octets))
 
 
 def _whole(octets: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -77,6 +78,14 @@ def test_a_point_has_tags_fields_and_time_and_no_field_for_what_is_missing() -> 
     at = nanoseconds(START + timedelta(minutes=30))
     expected = f"instantaneous,account=1234567890,gateway=edge-1,meter=GEN:1 voltage=230.1 {at}"
     assert made.line == expected
+
+
+def test_a_value_that_is_not_believed_is_no_part_of_its_series() -> None:
+    told = entry(1)
+    body = json.loads(told.body)
+    body["captures"][0] |= {"quality": "2.5.258", "suspect": [0]}
+    [made] = points(replace(told, body=json.dumps(body).encode()), "edge-1")
+    assert " voltage_suspect=230.1 " in made.line
 
 
 @pytest.mark.influx

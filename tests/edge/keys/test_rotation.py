@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ import pytest
 from gateway.edge.keys.change import Stage
 from gateway.edge.keys.store import KeyStore
 from gateway.errors import PeerUnavailable, UsageError
+from gateway.roles.keys_wanted import wanted
 from protocols.dlms.acts.keys import KeySlot
 from protocols.errors import LineError, MeterError, MeterSilent
+from protocols.obis import Obis
 from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import Fault, FaultScript, shipped
 from tests.support.dlms.trap_site import SECRETS
-from tests.support.keys_site import METER, KeysSite, keys_site
+from tests.support.keys_site import METER, KeysSite, keys_config, keys_site
 
 WHATS = ("global", "secret", "master")
 SLOT = {"global": KeySlot.ENCRYPTION, "secret": KeySlot.SECRET, "master": KeySlot.MASTER}
@@ -232,3 +235,23 @@ async def test_dropped_keys_are_overwritten(tmp_path: Path) -> None:
         content = (site.config.edge_folder / "keys.db").read_bytes()
         assert first not in content
         assert (site.held()[KeySlot.ENCRYPTION] or b"") in content
+
+
+@pytest.mark.parametrize(("name", "acting"), [("is15959", 48), ("idis", 1), ("spodes", 48), ("generic", 20)])
+def test_who_changes_keys_and_where_is_the_companion_s(tmp_path: Path, name: str, acting: int) -> None:
+    """A meter that is read by client 20, with associations 1 and 48 beside it."""
+    other = {"auth": "hls2", "password_ref": "hls", "encryption_key_ref": "e", "authentication_key_ref": "a"}
+    more = {"associations": [{"client": 1, **other}, {"client": 48, **other}]}
+    config = keys_config(tmp_path, tmp_path, 4059, more)
+    (meter,) = config.meters
+    assert meter.dlms is not None
+    read_with = replace(meter.dlms, client=20, companion=name)
+    config = config.model_copy(update={"meters": (meter.model_copy(update={"dlms": read_with}),)})
+    own = wanted(config, METER, acting, "global")
+    assert own.acting.client == acting
+    if acting == 20:
+        assert own.places.association == Obis(0, 0, 40, 0, 0)
+        return
+    # The objects of client 20 are not named: client 1's or 48's must not be taken for them.
+    with pytest.raises(UsageError, match=f"keys of client 20 from client {acting}"):
+        wanted(config, METER, 20, "global")

@@ -107,5 +107,8 @@ class FaultLine:
     async def hang_up(self) -> None:
         self._server = None
 
+    async def reopen(self) -> None:
+        self._boot()
+
     async def close(self) -> None:
         self._server = None

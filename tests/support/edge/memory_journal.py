@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
+from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch, SeqRange
 from protocols.reading import ReadingSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBatch(JournalBatch):
+    """Rows as they are instead of blocks."""
+
+    meter: str
+    rows: tuple[ReadingSet, ...]
 
 
 class MemoryJournal:
@@ -24,23 +34,31 @@ class MemoryJournal:
     async def open_gaps(self, meter: str, profile: str) -> list[GapState]:
         return []
 
-    async def append(
+    def batch(
         self,
-        first: str | JournalBatch,
-        rows: Sequence[ReadingSet] = (),
+        meter: str,
+        rows: Sequence[ReadingSet],
         *,
-        clock: object = None,
-        watermarks: tuple[tuple[str, str, datetime], ...] = (),
-        gaps: tuple[GapRecord, ...] = (),
-    ) -> int:
-        assert isinstance(first, str)
+        clock: object,
+        watermarks: tuple[tuple[str, str, datetime], ...],
+        gaps: tuple[GapRecord, ...],
+    ) -> MemoryBatch:
+        return MemoryBatch(meter=meter, rows=tuple(rows), watermarks=watermarks)
+
+    def submit(self, batches: Sequence[MemoryBatch]) -> asyncio.Future[list[SeqRange]]:
+        done: asyncio.Future[list[SeqRange]] = asyncio.get_running_loop().create_future()
         if self.refuse is not None:
-            raise self.refuse
+            done.set_exception(self.refuse)
+        else:
+            done.set_result([SeqRange(1, self._store(batch)) for batch in batches])
+        return done
+
+    def _store(self, batch: MemoryBatch) -> int:
         new = 0
-        for row in rows:
-            key = first, row.profile.value, row.at, row.occurrence
+        for row in batch.rows:
+            key = batch.meter, row.profile.value, row.at, row.occurrence
             new += key not in self.rows or self.rows[key].values != row.values
             self.rows[key] = row
-        for meter, profile, at in watermarks:
+        for meter, profile, at in batch.watermarks:
             self.marks[meter, profile] = at
         return new

@@ -1,0 +1,88 @@
+"""What a session asks while it reads: which values to read again, what of them is suspect, what to remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+
+from protocols.modbus.codec import raw_value
+from protocols.modbus.meter_memory import MeterMemory
+from protocols.modbus.model import MeterModel
+from protocols.modbus.plausible import STEPS, Base, Doubts, Found, Settled, doubts, first_base, settle
+from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.rules import Rule, rules_of
+from protocols.reading import Quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is doubted after a read. `again` are the quantities to read a second time before that counts.
+
+    `base` is what the values were held against. `other_meter`: another meter at this address would show such values.
+    """
+
+    doubted: Doubts = field(default_factory=dict)
+    again: frozenset[Quantity] = frozenset()
+    base: Base = field(default_factory=dict)
+    other_meter: bool = False
+    fresh: bool = False
+
+
+class Judge:
+    """Judges the values of one meter by its model; `sanctioned_load` is in kW, None where it is not known."""
+
+    def __init__(self, model: MeterModel, sanctioned_load: Decimal | None = None) -> None:
+        self._model = model
+        self._sanctioned_load = sanctioned_load
+
+    @cached_property
+    def _rules(self) -> dict[Quantity, Rule]:
+        return rules_of(self._model, self._sanctioned_load)
+
+    def first(
+        self,
+        memory: MeterMemory | None,
+        found: Mapping[Quantity, Found],
+        at: datetime,
+        *,
+        fresh: bool = False,
+    ) -> Verdict:
+        """Judge a first read; a meter that is remembered and was never read before is read twice, too.
+
+        `fresh`: the meter was not there before, so that it may be starting.
+        """
+        base: Base = {} if memory is None else memory.believed
+        named = doubts(self._rules, base, found, at, fresh=fresh)
+        begun = {} if memory is None else first_base(self._rules, base, found, at)
+        strange = {Quantity.of(q) for q in begun.keys() - base.keys()}
+        return Verdict(doubted=named, again=frozenset(named) | strange, base=begun, fresh=fresh)
+
+    def second(
+        self, memory: MeterMemory | None, found: Mapping[Quantity, Found], at: datetime, *, first: Verdict
+    ) -> Verdict:
+        """Judge what was read a second time; a new meter's values are held against the first read."""
+        known: Base = {} if memory is None else memory.believed
+        strange = {q for q in found if str(q) not in known}
+        named = doubts(self._rules, first.base, found, at, strange=strange, fresh=first.fresh)
+        other = any(word in STEPS and str(quantity) in known for quantity, word in named.items())
+        return Verdict(doubted=named, base=first.base, other_meter=other)
+
+    def settle(
+        self, memory: MeterMemory | None, found: Mapping[Quantity, Found], verdict: Verdict, at: datetime
+    ) -> Settled:
+        """Return what is believed, what is suspect and what is new about it."""
+        base: Base = {} if memory is None else memory.believed
+        doubted: Mapping[str, str] = {} if memory is None else memory.doubted
+        return settle(self._rules, base, doubted, found, verdict.doubted, at)
+
+
+def all_bits_set(model: MeterModel, register: RegisterSpec, words: list[int] | None) -> bool:
+    """Return whether a register shows the pattern of an unset one: all ones, or the greatest signed number."""
+    kind = register.type
+    if words is None or kind[0] not in "us" or kind.startswith("sm") or register.bits is not None:
+        return False
+    highest = (1 << register.raw_bits) - 1
+    return raw_value(model, register, words) == (highest if kind[0] == "u" else highest >> 1)

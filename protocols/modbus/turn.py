@@ -1,0 +1,27 @@
+"""The client for one meter's turn on a line: what its settings and model say, and what is known of the line."""
+
+from __future__ import annotations
+
+from protocols.line import Line, LineIO, memory_of
+from protocols.modbus.account import account_of
+from protocols.modbus.client import ModbusClient, Pauses
+from protocols.modbus.frames import Frames
+from protocols.modbus.model import MeterModel
+from protocols.session import ModbusSettings
+
+
+def client_for(
+    line: Line, io: LineIO, frames: Frames, settings: ModbusSettings, model: MeterModel
+) -> ModbusClient:
+    """Return the client for a held line."""
+    account = account_of(line)
+    account.connected(line.statistics().connects)
+    return ModbusClient(
+        io,
+        frames,
+        timeout=settings.timeout,
+        worst_latency=settings.worst_latency,
+        account=account,
+        pauses=Pauses(after_answer=model.pause, after_other_unit=model.pause_after_other_unit),
+        redials=memory_of(line).redials,
+    )
