@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
+from typer._click.globals import get_current_context
 
 from gateway.cli.output import IST
 from gateway.errors import UsageError
@@ -77,6 +77,6 @@ def user() -> str:
 
 def purpose(of: str | None) -> str:
     """Return the command that is given and what it is about, as the edge tells others of it: `clock GEN:12345678`."""
-    context = click.get_current_context(silent=True)
+    context = get_current_context(silent=True)
     words = context.command_path.split()[1:] if context is not None else []
     return " ".join([*words, *([of] if of else [])]) or "a command"

@@ -131,7 +131,7 @@ class EdgeRole:
         self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
         lender = EdgeLender(self.poller, self.associations, live.sections)
         self.field = field_server(
-            config, lender, counters=counters, now=clock.now, reload=self.reloading.reload
+            config, lender, counters=counters, now=clock.now, calls={"reload": self.reloading.reload}
         )
         self.push: PushRole | None = None
         if config.push is not None:

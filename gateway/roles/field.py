@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gateway.acts.audit import BEGUN, ActRecord
 from gateway.config.file import Config
 from gateway.config.meters import LineSection
-from gateway.edge.field.connection import Reloader
+from gateway.edge.field.connection import Handler
 from gateway.edge.field.giver import FieldLimits, TurnGiver
 from gateway.edge.field.messages import Wire
 from gateway.edge.field.server import FieldServer
@@ -118,9 +118,9 @@ def field_server(
     *,
     counters: CounterStore,
     now: Callable[[], datetime],
-    reload: Reloader,
+    calls: Mapping[str, Handler],
 ) -> FieldServer:
     """Make the server of an edge's socket; nothing listens before its `start`."""
     limits = FieldLimits(turn=float(config.field.turn_seconds))
     giver = TurnGiver(lender, limits=limits, record=FieldRecord(config.gateway.data, now))
-    return FieldServer(config.field_socket, config.field.group, giver=giver, counters=counters, reload=reload)
+    return FieldServer(config.field_socket, config.field.group, giver=giver, counters=counters, calls=calls)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -67,6 +68,14 @@ class Way:
             return None
         other = {n: getattr(self.section, n) for n in WIRE if getattr(self.section, n) != getattr(of_edge, n)}
         return Wire.model_validate(other) if other else None
+
+
+def as_configured(config: Config, line: LineSection, given: Mapping[str, Any]) -> LineSection:
+    """Return the configuration's line to where a line leads, but for what was `given`; else the line itself."""
+    known = next((one for one in config.lines if place_of(one) == place_of(line)), None)
+    if known is None:
+        return line
+    return known.model_copy(update={**given, "mode_e": line.mode_e or known.mode_e})
 
 
 def way_to(config: Config, line: LineSection) -> Way:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ import structlog
 from gateway.config.file import Config
 from gateway.config.file import load as load_config
 from gateway.config.meters import LineSection, MeterSection
-from gateway.edge.field.messages import Reloaded
+from gateway.edge.field.messages import Called
 from gateway.edge.polling.schedule import PolledMeter
 from gateway.errors import ConfigError
 from protocols.errors import MeterConfigError
@@ -149,18 +149,20 @@ class EdgeReload:
         self.fault: str | None = None
         self.done = 0
 
-    async def reload(self, by: str) -> Reloaded:
+    async def reload(self, by: str, words: Sequence[str] = ()) -> Called:
         """Read the file, and change what differs, for `by`; a file with a mistake changes nothing. Raises nothing."""
+        if words:
+            return Called(done=False, lines=("`reload` takes no words: the edge reads its own file",))
         async with self._one:
             if self._path is None:
-                return Reloaded(taken=False, file="", lines=("this edge was not started from a file",))
+                return Called(done=False, lines=("this edge was not started from a file",))
             try:
                 new = await asyncio.to_thread(load_config, self._path)
             except ConfigError as error:
                 mistakes = str(error).splitlines()
                 self.fault = f"the configuration was not taken: {mistakes[0]}"
                 log.error("reload_refused", by=by, file=str(self._path), mistakes=mistakes)
-                return self._answer(mistakes, taken=False)
+                return self._answer(mistakes, done=False)
             plan = plan_of(self._config, new, self._polled)
             await self._carry_out(plan)
             self._config = self._with_live(new)
@@ -169,7 +171,7 @@ class EdgeReload:
             self.done += 1
             told = [*plan.told(), *self._missing(new, plan)]
             log.info("configuration_reloaded", by=by, file=str(self._path), changes=told)
-            return self._answer(told or ["nothing changed"], taken=True)
+            return self._answer(told or ["nothing changed"], done=True)
 
     async def _carry_out(self, plan: Plan) -> None:
         """Change lines side by side: what waits for the end of a conversation holds up nobody else."""
@@ -212,8 +214,8 @@ class EdgeReload:
                 except MeterConfigError as error:
                     yield f"{meter.meter}: {error}"
 
-    def _answer(self, told: list[str], *, taken: bool) -> Reloaded:
+    def _answer(self, told: list[str], *, done: bool) -> Called:
         lines = [text[:1_900] for text in told[:MOST_LINES]]
         if len(told) > MOST_LINES:
             lines.append(f"and {len(told) - MOST_LINES} more")
-        return Reloaded(taken=taken, file=str(self._path), lines=tuple(lines))
+        return Called(done=done, about=str(self._path), lines=tuple(lines))

@@ -152,7 +152,7 @@ async def test_a_reload_adds_removes_and_changes_and_disturbs_no_other_line(tmp_
                     head + bus("bus-1", one, 1) + bus("bus-2", two, 2, 3) + bus("bus-3", three, 4)
                 )
                 told = await edge.reloading.reload("test")
-                assert told.taken
+                assert told.done
                 assert told.lines == (
                     "line bus-3: new",
                     "EAS:10000003: new on line bus-2, read at once",
@@ -180,7 +180,7 @@ async def test_a_file_with_a_mistake_changes_nothing_and_is_told(tmp_path: Path)
         async with edge_of(path) as edge:
             path.write_text(good.replace('model = "sdm120"', 'modell = "sdm120"'))
             told = await edge.reloading.reload("test")
-            assert not told.taken
+            assert not told.done
             assert f"{path}:" in told.lines[0]
             assert any("unknown key" in line for line in told.lines)
             (alarm,) = [one for one in edge.status().alarms if one.code == "reload_refused"]

@@ -21,7 +21,7 @@ from gateway.errors import UsageError
 from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.key_ring import key_ring
 from gateway.roles.lines import settings_of
-from gateway.roles.reach import Way, way_to
+from gateway.roles.reach import Way, as_configured, way_to
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.dlms.companion import DEFAULT, Companion, companion
 from protocols.errors import SecretMissing
@@ -103,13 +103,18 @@ def _by_name(config: configuration.Config, meter: str, options: AddressOptions) 
 
 def _by_address(address: str, options: AddressOptions) -> MeterAccess:
     """Return the DLMS meter at an address, or with --unit the Modbus meter there."""
-    line = line_at(address, _given(options, *LINE_OPTIONS))
-    way = Way(section=line) if options.config is None else way_to(configuration.load(options.config), line)
+    given = _given(options, *LINE_OPTIONS)
+    line, models = line_at(address, given), None
+    way = Way(section=line)
+    if options.config is not None:
+        loaded = configuration.load(options.config)
+        line, models = as_configured(loaded, line, given), loaded.modbus.models
+        way = way_to(loaded, line)
     zone = options.zone or "Asia/Kolkata"
     keys = KeyFile(options.key_file) if options.key_file and options.unit is None else None
     counters = keys.counters if keys else options.secrets / "counters-cli.json"
     if options.unit is not None:
-        spec = MeterSpec(meter=options.identity, zone=zone, modbus=_modbus(line, options))
+        spec = MeterSpec(meter=options.identity, zone=zone, modbus=_modbus(line, options, models))
     else:
         spec = MeterSpec(meter=options.identity, zone=zone, dlms=_dlms(line, options, keys, counters))
     return MeterAccess(
@@ -121,12 +126,14 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
     )
 
 
-def _modbus(line: LineSection, options: AddressOptions) -> ModbusSettings:
+def _modbus(line: LineSection, options: AddressOptions, models: Path | None) -> ModbusSettings:
     if options.model is None:
         raise UsageError("a Modbus meter needs --model, for example --model abb-b23")
     given = _given(options, "unit", "model", "timeout", "worst_latency", "framing")
     if "framing" in given:
         given["framing"] = _one_of("--framing", given["framing"], ("tcp", "rtu"))
+    if models is not None:
+        given["models"] = models
     return modbus_settings(settings_of(line), given)
 
 

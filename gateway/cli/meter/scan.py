@@ -17,7 +17,7 @@ from gateway.cli.output import print_problem, print_table
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from gateway.errors import UsageError
-from gateway.roles.reach import Way, way_to
+from gateway.roles.reach import Way, as_configured, way_to
 from protocols.clock import SystemClock
 from protocols.dlms.client.association_opener import PUBLIC_CLIENT
 from protocols.errors import LineError, ProtocolError
@@ -48,6 +48,8 @@ def scan(
     """
     loaded = configuration.load(config) if config else None
     section = line_at(line) if is_address(line) else _named_line(loaded, line)
+    if loaded is not None:
+        section = as_configured(loaded, section, {})
     if last < first:
         raise UsageError(f"units {first}..{last} are none")
     way = with_trace(way_to(loaded, section) if loaded is not None else Way(section=section), trace)

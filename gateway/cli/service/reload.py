@@ -8,7 +8,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_json, print_line, print_problem
 from gateway.config import file as configuration
-from gateway.edge.field.client import reload_edge
+from gateway.edge.field.client import call_edge
 from gateway.edge.field.socket_file import SocketState, socket_state
 from gateway.errors import UsageError
 
@@ -31,14 +31,14 @@ def reload(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> N
             raise UsageError(
                 f"the edge's socket {path} is not for you: only root and the edge's own user reload it"
             )
-    found = reload_edge(path)
+    found = call_edge(path, "reload")
     if as_json:
-        print_json(found.model_dump(exclude={"kind"}))
+        print_json({"done": found.done, "file": found.about, "lines": found.lines})
     else:
-        show = print_line if found.taken else print_problem
+        show = print_line if found.done else print_problem
         for line in found.lines:
             show(line)
-        if found.taken and found.file != str(config.resolve()):
-            print_problem(f"note: the edge reads {found.file}")
-    if not found.taken:
+        if found.done and found.about != str(config.resolve()):
+            print_problem(f"note: the edge reads {found.about}")
+    if not found.done:
         raise typer.Exit(Exit.CONFIG)

@@ -1,4 +1,4 @@
-"""The command's end of the edge's socket: a line that the edge lends turn by turn, its counters, a reload."""
+"""The command's end of the edge's socket: a line that is lent turn by turn, counters, what the edge does itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from gateway.edge.field.messages import (
     Act,
     Answer,
     Ask,
+    Call,
+    Called,
     Count,
     Done,
     Failed,
@@ -25,8 +27,6 @@ from gateway.edge.field.messages import (
     Over,
     Refused,
     Release,
-    Reload,
-    Reloaded,
     Request,
     StopAct,
     Waiting,
@@ -44,8 +44,8 @@ from protocols.unused import UnusedCounter
 
 ANSWER_TIME = 30.0
 """Seconds beyond its own time in which the edge answers an act; it writes to disks and waits for meters."""
-RELOAD_TIME = 600.0
-"""Seconds that a reload may take: the edge waits for the conversations of lines that go."""
+CALL_TIME = 1_800.0
+"""Seconds that what the edge does itself may take: it waits for the conversations of lines."""
 GONE = "the edge stopped in the middle: give the command again"
 _CHUNK = MAX_OCTETS
 
@@ -395,18 +395,18 @@ class EdgeCounters:
         raise LocalError(f"the edge does not answer about counters at {self._path}")
 
 
-def reload_edge(path: Path) -> Reloaded:
-    """Let the edge at this socket read its configuration anew and say what came of it; GatewayError."""
+def call_edge(path: Path, name: str, *words: str) -> Called:
+    """Let the edge at this socket do something itself and say what came of it; GatewayError."""
     try:
         with connected_socket(path) as connected:
-            connected.settimeout(RELOAD_TIME)
-            connected.sendall(packed(Reload()))
+            connected.settimeout(CALL_TIME)
+            connected.sendall(packed(Call(name=name, words=words)))
             answer = received(connected)
     except (OSError, FieldMessageError) as error:
         raise GatewayError(f"the edge does not answer at {path}: {error}") from error
     if isinstance(answer, Refused):
         raise UsageError(answer.text)
-    if not isinstance(answer, Reloaded):
+    if not isinstance(answer, Called):
         raise GatewayError(f"the edge at {path} stopped in the middle; its log says more")
     return answer
 

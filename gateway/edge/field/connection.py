@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -13,6 +13,8 @@ from gateway.edge.field.messages import (
     Act,
     Answer,
     Ask,
+    Call,
+    Called,
     Count,
     Done,
     Failed,
@@ -21,8 +23,6 @@ from gateway.edge.field.messages import (
     Over,
     Refused,
     Release,
-    Reload,
-    Reloaded,
     Request,
     StopAct,
     Waiting,
@@ -44,8 +44,8 @@ MAX_UNSENT = 1 << 20
 
 log = structlog.get_logger("gateway.edge.field")
 
-Reloader = Callable[[str], Awaitable[Reloaded]]
-"""Reads the edge's configuration anew, for somebody."""
+Handler = Callable[[str, Sequence[str]], Awaitable[Called]]
+"""Does what was called for, given by whom and with which words; raises nothing."""
 
 
 class FieldConnection:
@@ -59,14 +59,14 @@ class FieldConnection:
         *,
         giver: TurnGiver,
         counters: CounterStore,
-        reload: Reloader,
+        calls: Mapping[str, Handler],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._peer = peer
         self._giver = giver
         self._counters = counters
-        self._reload = reload
+        self._calls = calls
         self._turn: asyncio.Task[None] | None = None
         self._given: GivenTurn | None = None
         self._ending = False
@@ -109,8 +109,8 @@ class FieldConnection:
                     await self._acts.put(None)
             case Count():
                 self._send(await self._count(request))
-            case Reload():
-                await self._do_reload()
+            case Call():
+                self._send(await self._called(request))
 
     async def _ask(self, ask: Ask) -> None:
         if self._turn is not None:
@@ -230,12 +230,13 @@ class FieldConnection:
             return Failed(number=request.number, code=error.code, text=str(error)[:2_000])
         return Done(number=request.number, count=found)
 
-    async def _do_reload(self) -> None:
-        if self._peer.is_ours:
-            self._send(await self._reload(self._peer.name))
-        else:
-            text = "only root and the edge's own user may change what it reads"
-            self._send(Reloaded(taken=False, file="", lines=(text,)))
+    async def _called(self, call: Call) -> Called:
+        """Do what the edge does itself, for those who could stop it, too."""
+        if not self._peer.is_ours:
+            return Called(done=False, lines=("only root and the edge's own user may ask this of it",))
+        if call.name not in self._calls:
+            return Called(done=False, lines=(f"this edge knows no `{call.name}`: it is of another version",))
+        return await self._calls[call.name](self._peer.name, call.words)
 
     def _send(self, answer: Answer) -> None:
         """Send; a command that does not read is let go of."""

@@ -102,13 +102,15 @@ class Count(_Message):
     counter: Annotated[int, Field(ge=0, le=2**32)] = 0
 
 
-class Reload(_Message):
-    """Ask the edge to read its configuration anew."""
+class Call(_Message):
+    """Ask the edge to do something itself: `reload` and what else it knows by name."""
 
-    kind: Literal["reload"] = "reload"
+    kind: Literal["call"] = "call"
+    name: Annotated[str, Field(pattern=r"^[a-z-]{1,32}$")]
+    words: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
 
 
-Request = Annotated[Ask | Act | StopAct | Release | Count | Reload, Field(discriminator="kind")]
+Request = Annotated[Ask | Act | StopAct | Release | Count | Call, Field(discriminator="kind")]
 
 
 class Waiting(_Message):
@@ -165,16 +167,16 @@ class Failed(_Message):
     text: Text
 
 
-class Reloaded(_Message):
-    """What became of the configuration: each change in a line of text, or every mistake where it was not taken."""
+class Called(_Message):
+    """What came of a call: whether it was done, what it was about, and the rest in lines for people."""
 
-    kind: Literal["reloaded"] = "reloaded"
-    taken: bool
-    file: Annotated[str, Field(max_length=4_096)]
-    lines: Annotated[tuple[Text, ...], Field(max_length=64)]
+    kind: Literal["called"] = "called"
+    done: bool
+    about: Annotated[str, Field(max_length=4_096)] = ""
+    lines: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
 
 
-Answer = Annotated[Waiting | Granted | Refused | Over | Done | Failed | Reloaded, Field(discriminator="kind")]
+Answer = Annotated[Waiting | Granted | Refused | Over | Done | Failed | Called, Field(discriminator="kind")]
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from gateway.edge.field.connection import FieldConnection, Reloader, socket_of
+from gateway.edge.field.connection import FieldConnection, Handler, socket_of
 from gateway.edge.field.giver import TurnGiver
 from gateway.edge.field.messages import FieldMessageError, Refused, packed
-from gateway.edge.field.peers import peer_of
+from gateway.edge.field.peers import Peer, peer_of
 from gateway.edge.field.socket_file import listening_socket
 from gateway.edge.field.statistics import Ending, FieldStatistics, TurnNote
 from gateway.errors import ConfigError
@@ -34,13 +35,13 @@ class FieldServer:
         *,
         giver: TurnGiver,
         counters: CounterStore,
-        reload: Reloader,
+        calls: Mapping[str, Handler],
     ) -> None:
         self._path = path
         self._group = group
         self._giver = giver
         self._counters = counters
-        self._reload = reload
+        self._calls = calls
         self._server: asyncio.Server | None = None
         self._group_id: int | None = None
         self._tasks: dict[asyncio.Task[None], FieldConnection | None] = {}
@@ -115,23 +116,15 @@ class FieldServer:
     async def _serve(
         self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        try:
-            peer = peer_of(socket_of(writer))
-        except OSError as error:
-            self._let_go(writer, "nobody knows who", str(error))
-            return
-        if not peer.may_work(self._group_id):
-            self._let_go(
-                writer, peer.name, "the socket is for root, the edge's own user and the group of [field]"
-            )
-            return
-        if len(self._tasks) > self._giver.limits.connections:
-            self._let_go(
-                writer, peer.name, f"{self._giver.limits.connections} commands are connected already"
-            )
+        peer = peer_of(socket_of(writer))
+        if why := self._refusal(peer):
+            self._let_go(writer, peer.name, why)
+            with suppress(TimeoutError):  # it speaks first: gone before that, it would not hear the answer
+                async with asyncio.timeout(SLOW):
+                    await reader.read(1)
             return
         connection = FieldConnection(
-            reader, writer, peer, giver=self._giver, counters=self._counters, reload=self._reload
+            reader, writer, peer, giver=self._giver, counters=self._counters, calls=self._calls
         )
         self._tasks[task] = connection
         try:
@@ -140,6 +133,14 @@ class FieldServer:
             self._let_go(writer, peer.name, str(error))
         except (TimeoutError, ConnectionError) as error:
             log.debug("field_connection_ended", who=peer.name, why=str(error) or "it said nothing for long")
+
+    def _refusal(self, peer: Peer) -> str | None:
+        """Return why somebody is not served; None when he is."""
+        if not peer.may_work(self._group_id):
+            return "the socket is for root, the edge's own user and the group of [field]"
+        if len(self._tasks) > self._giver.limits.connections:
+            return f"{self._giver.limits.connections} commands are connected already"
+        return None
 
     def _let_go(self, writer: asyncio.StreamWriter, who: str, why: str) -> None:
         self._strangers += 1

@@ -76,10 +76,13 @@ class LentTurn:
         return Done(number=act.number, connects=self.connects)
 
     async def tidy(self, *, released: bool) -> None:
-        """Leave a line that the next talker can use, whatever the command left behind; never a LineError."""
-        farewells = self._links.farewells()
-        if not self._spoken or (released and not farewells):
+        """Leave a line that the next talker can use; never a LineError.
+
+        A command that gave its turn back has said its goodbyes, or knows that there is nobody to hear them.
+        """
+        if released or not self._spoken:
             return
+        farewells = self._links.farewells()
         with suppress(LineError):
             try:
                 async with asyncio.timeout(TIDY):

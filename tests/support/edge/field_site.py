@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.edge.field.client import EdgeLine
 from gateway.edge.field.giver import FieldLimits, TurnGiver
-from gateway.edge.field.messages import Reloaded, Wire
+from gateway.edge.field.messages import Called, Wire
 from gateway.edge.field.server import FieldServer
 from gateway.edge.field.statistics import TurnNote
 from gateway.errors import TurnMissed
@@ -88,11 +88,13 @@ async def field_site(
     giver = TurnGiver(lending, limits=limits or FieldLimits(), record=notes.append)
     site: FieldSite
 
-    async def reload(by: str) -> Reloaded:
+    async def reload(by: str, words: Sequence[str]) -> Called:
         site.reloads.append(by)
-        return Reloaded(taken=True, file="edge.toml", lines=("nothing changed",))
+        return Called(done=True, about="edge.toml", lines=("nothing changed",))
 
-    server = FieldServer(folder / "field.sock", None, giver=giver, counters=counters, reload=reload)
+    server = FieldServer(
+        folder / "field.sock", None, giver=giver, counters=counters, calls={"reload": reload}
+    )
     site = FieldSite(folder / "field.sock", lending, server, counters, notes)
     await server.start()
     try:

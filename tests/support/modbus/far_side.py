@@ -68,8 +68,8 @@ class _Ear:
 
 
 @asynccontextmanager
-async def far_bus(far: Far, **settings: Any) -> AsyncIterator[SerialLine]:
-    """A serial line on a pty whose far side is `far`; `settings` are the line's."""
+async def far_device(far: Far) -> AsyncIterator[str]:
+    """A pty whose far side is `far`; gives the device that a line opens."""
     loop, ear = asyncio.get_running_loop(), _Ear(far)
     async with pty() as (master, device):
         os.set_blocking(master, False)
@@ -81,13 +81,22 @@ async def far_bus(far: Far, **settings: Any) -> AsyncIterator[SerialLine]:
                 return
             ear.hear(octets, partial(os.write, master))
 
-        line = SerialLine("bus", device, **{"baud": 115200, **settings})
         loop.add_reader(master, readable)
         try:
-            yield line
+            yield device
         finally:
             ear.end()
             loop.remove_reader(master)
+
+
+@asynccontextmanager
+async def far_bus(far: Far, **settings: Any) -> AsyncIterator[SerialLine]:
+    """A serial line on a pty whose far side is `far`; `settings` are the line's."""
+    async with far_device(far) as device:
+        line = SerialLine("bus", device, **{"baud": 115200, **settings})
+        try:
+            yield line
+        finally:
             await line.close()
 
 
