@@ -135,7 +135,7 @@ def measure_bus(models: Sequence[str], rounds: int) -> dict[str, float]:
     best = min(ours, key=_span)
     print(
         f"{', '.join(models)}: optimum {least:.2f} s, ours {took:.2f} s in {best['requests']} requests for"
-        f" {best['registers']} registers ({best['wire']:.2f} s on the wire, idle {best['idle']:.2f} s, of it between meters"
+        f" {best['registers']} registers ({best['wire']:.2f} s on the wire, idle {best['idle']:.2f} s, between meters"
         f" {best['between']:.2f} s, {best['deaf']} not heard), pymodbus"
         f" {_span(theirs):.2f} s in {theirs['requests']}"
     )

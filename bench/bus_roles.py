@@ -37,6 +37,7 @@ from protocols.line import Line, LinePace
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.modbus.library import load_model
+from protocols.modbus.memories import Memories
 from protocols.modbus.values import spans_of
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec, ModbusSettings, SessionContext
@@ -122,8 +123,8 @@ class Counted:
 
     `wire` is seconds in which octets, silences and meters took their time; `begun` and `ended` are the first and the
     last of it. `idle` is for how long beyond t3.5 nothing was asked after an answer, `between` the part of it that lay
-    between two meters. `late` is what the bus itself was late by, `deaf` the requests that came before t3.5 had passed: meters
-    do not hear these.
+    between two meters. `late` is what the bus itself was late by, `deaf` the requests that came before t3.5 had
+    passed: meters do not hear these.
     """
 
     requests: int = 0
@@ -273,7 +274,7 @@ class Edge:
             collector=Collector(
                 journal, ReadingAppender(journal, Directory, clock), clock=clock, known=self.known
             ),
-            open_session=partial(open_session, layouts=self.known),
+            open_session=partial(open_session, layouts=self.known, memories=Memories(self.known)),
             context=SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=clock),
             schedule=Schedule(),
             pushing=PushLayouts(clock),

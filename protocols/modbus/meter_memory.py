@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 from protocols.reading import Number
 
@@ -45,9 +44,9 @@ class MeterMemory:
     """
 
     model: str
-    believed: Mapping[str, Believed] = field(default_factory=lambda: MappingProxyType({}))
-    doubted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    believed: Mapping[str, Believed] = field(default_factory=dict)
+    doubted: Mapping[str, str] = field(default_factory=dict)
     asked_at: datetime | None = None
     proved_at: datetime | None = None
-    marks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    marks: Mapping[str, str] = field(default_factory=dict)
     shaken: bool = False
