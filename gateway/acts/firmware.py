@@ -26,6 +26,10 @@ KIND = "firmware"
 STOP_ON = ("rolled_back", "activation_failed", "not_activated", "wrong_version")
 """Failures that stop a lot at the first: what one meter does after its activation, the next will do, too."""
 
+NOT_COUNTED = ("wrong_image",)
+"""Failures that say nothing about the image: it is for other meters, and nothing was sent to this one."""
+IMAGE_SUFFIX = ".image"
+
 OpenMeter = Callable[[str], AbstractAsyncContextManager[tuple[DlmsSession, MeterSpec]]]
 """Opens a session with a meter by its name, in the association that takes images."""
 
@@ -70,7 +74,7 @@ def told_again(kept: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def copy_path(lot: Path) -> Path:
     """Return where a lot keeps its own copy of the image."""
-    return lot.with_suffix(".image")
+    return lot.with_suffix(IMAGE_SUFFIX)
 
 
 class UpgradeVisitor:

@@ -58,8 +58,13 @@ COMMANDS = {
     ),
     "scan": Entry(
         "meter.scan:scan",
-        "Find who answers on a line: Modbus units with model and serial, or a DLMS meter's nameplate.",
+        "Find who answers on a line: meters of DLMS and of Modbus, with serial and model where they tell.",
     ),
+    "watch": Entry(
+        "meter.watch:watch",
+        "Listen on a line and print what passes: who is asked, who answers, what is no frame. Nothing is sent.",
+    ),
+    "line": Entry("meter.line:line_group", "How well a line carries."),
     "commission": Entry(
         "meter.fitting:commission",
         "Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.",
@@ -128,7 +133,7 @@ COMMANDS = {
     ),
     "decode": Entry(
         "tools.decode:decode",
-        "Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.",
+        "Read DLMS traffic (frames, APDUs, values, deciphered when keys are given) and Modbus (RTU, TCP, ASCII).",
     ),
     "models": Entry(
         "tools.models:models_group",

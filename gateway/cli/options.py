@@ -21,6 +21,7 @@ CONFIG_FILE = Path("/etc/meter-gateway/gateway.toml")
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The gateway's TOML file.", envvar="METER_GATEWAY_CONFIG")
 ]
+OptionalConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The gateway's TOML file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a head line.")]
 TraceOption = Annotated[

@@ -284,6 +284,7 @@ class LotCore:
         for item in failed:
             if item.reason in terms.stop_on:
                 return f"{item.meter} failed with {item.reason}, which stops the lot"
+        failed, new = ([i for i in some if i.reason not in terms.not_counted] for some in (failed, new))
         if terms.max_failed is not None and len(failed) > terms.max_failed:
             return f"{len(failed)} meters failed, more than {terms.max_failed}"
         share = terms.max_failed_percent

@@ -48,12 +48,21 @@ class LotRunner:
         clock: NowSource,
         *,
         watch: Callable[[Item], None] = lambda _: None,
+        doubt: Callable[[], str] = lambda: "",
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`watch` is told each item as a visit begins and ends."""
+        """`watch` is told each item as a visit begins and ends.
+
+        While `doubt` says why the clock is not believed no visit begins, and those that go on end at their next step;
+        `tell` is told when that begins, and with "" when it is over.
+        """
         self._store = store
         self._visitor = visitor
         self._clock = clock
         self._watch = watch
+        self._doubt = doubt
+        self._tell = tell
+        self._doubted = False
         self._core = store.core()
         self._going = 0
         self._changed = asyncio.Event()
@@ -88,6 +97,8 @@ class LotRunner:
             return False
         now = self._clock.now()
         match self._core.step(now):
+            case Begin() if self._in_doubt():
+                await self._rest(None, now)
             case Begin(item=item, until=until):
                 await self._begin(group, item, until, now)
             case Halt(lot=lot):
@@ -95,6 +106,13 @@ class LotRunner:
             case wait:
                 await self._rest(wait.until, now)
         return True
+
+    def _in_doubt(self) -> bool:
+        why = self._doubt()
+        if bool(why) is not self._doubted:
+            self._doubted = bool(why)
+            self._tell(why)
+        return self._doubted
 
     async def _begin(
         self, group: asyncio.TaskGroup, item: Item, until: datetime | None, now: datetime
@@ -118,7 +136,7 @@ class LotRunner:
 
         def may_go_on() -> bool:
             in_time = until is None or self._clock.now() < until
-            return in_time and self._core.lot.state is LotState.READY
+            return in_time and self._core.lot.state is LotState.READY and not self._in_doubt()
 
         try:
             outcome = await self._visitor(Visit(item, self._core.lot.facts, until, keep, may_go_on))

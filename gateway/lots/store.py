@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from gateway.errors import JournalError, UsageError
 from gateway.lots.core import ENDS, Facts, Item, ItemState, Lot, LotCore, LotState, Outcome
@@ -21,6 +21,7 @@ from gateway.lots.terms import Terms, Window
 FORMAT = 1
 MAX_ITEMS = 20_000
 BUSY_SECONDS = 30.0
+_SETS = ("stop_on", "not_counted")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SCHEMA = (
@@ -195,8 +196,7 @@ class LotStore:
     @contextmanager
     def owned(self) -> Iterator[None]:
         """Be the only one that runs the lot; UsageError when another program does."""
-        with self.path.with_name(self.path.name + ".lock").open("ab") as lock:
-            _lock(lock, self.path)
+        with owned(self.path):
             yield
 
     def in_use(self) -> bool:
@@ -300,13 +300,17 @@ def _link(new: Path, path: Path) -> None:
     new.unlink()
 
 
-def _lock(lock: IO[bytes], path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(
-            f"the lot {path} is run by another program: wait until it ends, or pause it"
-        ) from error
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Be the only one that makes or runs the lot at `path`; UsageError when another program does."""
+    with path.with_name(path.name + ".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"the lot {path} is made or run by another program: wait until it ends, or pause it"
+            ) from error
+        yield
 
 
 def _lot(row: Sequence[Any]) -> Lot:
@@ -346,15 +350,14 @@ def _item(row: Sequence[Any]) -> Item:
 
 def _dump_terms(terms: Terms) -> str:
     fields = asdict(terms)
-    return json.dumps(
-        {**fields, "windows": [str(w) for w in terms.windows], "stop_on": sorted(terms.stop_on)}
-    )
+    sets = {name: sorted(fields[name]) for name in _SETS}
+    return json.dumps({**fields, "windows": [str(w) for w in terms.windows], **sets})
 
 
 def _load_terms(text: str) -> Terms:
     fields = json.loads(text)
     fields["windows"] = tuple(Window.parse(w) for w in fields["windows"])
-    return Terms(**{**fields, "stop_on": frozenset(fields["stop_on"])})
+    return Terms(**{**fields, **{name: frozenset(fields.get(name, ())) for name in _SETS}})
 
 
 def _micros(at: datetime | None) -> int | None:

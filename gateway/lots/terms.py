@@ -83,7 +83,8 @@ class Terms:
 
     The lot stops when more than `max_failed` meters have failed, or more than `max_failed_percent` of those that
     have ended, once `share_after` of them have; None is no such bound. It stops at the first failure for one of the
-    reasons `stop_on`. After the first `pilot` meters it pauses until somebody has looked (0 = it goes on).
+    reasons `stop_on`. Failures for the reasons `not_counted` are none of the work's: they count in no bound. After the
+    first `pilot` meters it pauses until somebody has looked (0 = it goes on).
     """
 
     rate_per_hour: int = 0
@@ -96,6 +97,7 @@ class Terms:
     max_failed_percent: int | None = None
     share_after: int = 10
     stop_on: frozenset[str] = field(default_factory=frozenset)
+    not_counted: frozenset[str] = field(default_factory=frozenset)
     pilot: int = 0
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from protocols.errors import MeterConfigError
 from protocols.modbus.encoding import BIT_FUNCTIONS
 from protocols.modbus.loads import FILE_RECORD
 from protocols.modbus.plan import RegisterSpan
-from protocols.modbus.registers import IDENTIFICATION, REPORT_ID
+from protocols.modbus.registers import IDENTIFICATION, REPORT_ID, words_of_octets
 
 MAX_IMAGE = 1 << 20
 """Octets of an image: all registers of four functions take less."""
@@ -106,16 +106,3 @@ class RegisterImage:
             if (function, place) in self._words:
                 raise ValueError(f"register {place} of function {function} stands here twice")
             self._words[function, place] = number
-
-
-def words_of_octets(function: int, address: int, count: int, octets: bytes) -> list[int] | None:
-    """Return octets of functions 17 and 43 as `count` words, NUL behind their end.
-
-    With function 17 `address` is the first octet; None when there is none.
-    """
-    if function == REPORT_ID:
-        octets = octets[address:]
-    if not octets:
-        return None
-    padded = octets[: 2 * count].ljust(2 * count, b"\0")
-    return [int.from_bytes(padded[i : i + 2], "big") for i in range(0, 2 * count, 2)]

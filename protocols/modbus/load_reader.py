@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ from protocols.errors import MeterProtocolError
 from protocols.modbus.codec import Scales, decode, decode_instant, raw_value
 from protocols.modbus.loads import FILE_RECORD, LoadLog, LogHead
 from protocols.modbus.model import MeterModel
-from protocols.reading import Instant, Missing, MissingReason, Quantity, Value
+from protocols.reading import Instant, MeterTime, Missing, MissingReason, Quantity, Value
 
 
 class ReadWords(Protocol):
@@ -25,10 +25,11 @@ class ReadWords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadRow:
-    """One interval: its end, its number among those with this end, and its values."""
+    """One interval: its end, its number among those with this end, what the meter stamped it with, and its values."""
 
     at: datetime
     occurrence: int
+    stamp: MeterTime
     values: tuple[tuple[Quantity, Value], ...]
 
 
@@ -50,7 +51,6 @@ class LoadReader:
 
         A record that is met twice, as records move on while they are read, is one.
         """
-        period = timedelta(seconds=self._log.period)
         seen: Counter[datetime] = Counter()
         met: set[tuple[datetime, tuple[int, ...]]] = set()
         rows: list[LoadRow] = []
@@ -58,14 +58,14 @@ class LoadReader:
             time = self._time(words)
             if time is None:
                 continue
-            at = time if self._log.stamp == "end" else time + period
+            at = time if self._log.stamp == "end" else time + self._log.length
             if since is not None and at <= since and self._ordered:
                 break
             if (at, tuple(words)) in met:
                 continue
             met.add((at, tuple(words)))
             if (since is None or at > since) and (until is None or at <= until):
-                rows.append(LoadRow(at, seen[at], tuple(self._values(words, scales))))
+                rows.append(LoadRow(at, seen[at], self._stamp(time), tuple(self._values(words, scales))))
                 seen[at] += 1
         return sorted(rows, key=lambda row: (row.at, row.occurrence))
 
@@ -135,6 +135,10 @@ class LoadReader:
             return value.at
         self.unplaced += value != Missing(MissingReason.NOT_SPECIFIED)
         return None
+
+    def _stamp(self, time: datetime) -> MeterTime:
+        shown = time.astimezone(UTC if self._log.time.is_utc else self._zone)
+        return MeterTime(wall=shown.strftime("%Y-%m-%dT%H:%M:%S"))
 
     def _values(self, words: Sequence[int], scales: Scales) -> Iterator[tuple[Quantity, Value]]:
         for value in self._log.values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -128,6 +129,11 @@ class LoadLog(ModelTable):
         for number, value in enumerate(self.values):
             for key, problem in unknown_scales(value, scales):
                 yield ("log", "values", number, key), problem
+
+    @property
+    def length(self) -> timedelta:
+        """How long an interval is."""
+        return timedelta(seconds=self.period)
 
     @property
     def step(self) -> int:

@@ -22,6 +22,7 @@ from protocols.modbus.plan import (
     plan,
     seam,
 )
+from protocols.modbus.unit import MeterUnit
 from protocols.modbus.wire_time import SUPPOSED_LATENCY, SUPPOSED_REGISTER, WireCost, turnaround, wire_cost
 
 Words = dict[RegisterSpan, list[int] | None]
@@ -61,7 +62,7 @@ class RegisterReader:
         self, client: ModbusClient, model: MeterModel, unit: int, notes: ModbusNotes, *, pace: LinePace | None
     ) -> None:
         self._client = client
-        self._unit = unit
+        self._unit = MeterUnit(client, unit)
         self._notes = notes
         self._framing = client.framing
         self._pace = pace
@@ -111,7 +112,7 @@ class RegisterReader:
     async def _read(self, block: RegisterBlock, got: Words) -> MeterError | None:
         """Read one block into `got`; return the error of one that may be answered in parts."""
         try:
-            words = await self._client.read_registers(self._unit, block.function, block.address, block.count)
+            words = await self._unit.words(block.function, block.address, block.count)
         except MeterRefused as refused:
             self._heard, self._silences = True, 0
             if refused.reason_code not in NARROWED:  # busy, broken: parts of it would be refused, too
@@ -127,11 +128,13 @@ class RegisterReader:
             raise
         self._heard, self._silences = True, 0
         self._notes.answered(block.range)
+        got |= {span: block.take(span, words) for span in block.spans}
+        if block.function not in REGISTERS:  # how long it takes says nothing about registers
+            return None
         seconds = self._client.round_trip
         if self._pace is not None:
             seconds = turnaround(self._framing, self._pace, block.count, seconds)
         self._notes.took(block.count, seconds)
-        got |= {span: block.take(span, words) for span in block.spans}
         return None
 
     async def _is_there(self, block: RegisterBlock, got: Words) -> bool:

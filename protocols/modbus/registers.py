@@ -215,7 +215,8 @@ class RegisterSpec(Scaled):
         """Where it lies with all its parts, for the planner."""
         first = min((self.address, *(p.address for p in self.plus)))
         end = max((self.address + self.size, *(p.address + p.size for p in self.plus)))
-        group = f"isolated {self.address}" if self.isolated else self.group
+        alone = self.isolated or self.function in NO_REGISTERS
+        group = f"alone {self.address}" if alone else self.group
         return RegisterSpan(self.function, first, end - first, group)
 
     @property
@@ -284,3 +285,16 @@ def unknown_scales(register: Scaled, known: Collection[str]) -> Iterator[tuple[s
         for name in getattr(register, key):
             if name not in known:
                 yield key, f"there is no scale `{name}`; known: {', '.join(sorted(known)) or 'none'}"
+
+
+def words_of_octets(function: int, address: int, count: int, octets: bytes) -> list[int] | None:
+    """Return octets of functions 17 and 43 as `count` words, NUL behind their end.
+
+    With function 17 `address` is the first octet; None when there is none.
+    """
+    if function == REPORT_ID:
+        octets = octets[address:]
+    if not octets:
+        return None
+    padded = octets[: 2 * count].ljust(2 * count, b"\0")
+    return [int.from_bytes(padded[i : i + 2], "big") for i in range(0, 2 * count, 2)]

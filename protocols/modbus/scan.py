@@ -1,28 +1,34 @@
-"""Who is on this line: each unit is asked once, and any answer, even a refusal, proves that one is there."""
+"""Who is on this line: every unit is asked, any answer proves that one is there, and known models are tried on it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from protocols.errors import MeterError, MeterProtocolError, MeterRefused, MeterSilent
-from protocols.line import Line, LineIO
+from protocols.errors import MeterError, MeterProtocolError
+from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
-from protocols.modbus.account import LineAccount, account_of
+from protocols.modbus.account import account_of
 from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.codec import decode
 from protocols.modbus.encoding import WordOrder
 from protocols.modbus.known_meter import ModbusNotes
-from protocols.modbus.library import load_model, model_names
+from protocols.modbus.library import all_models
 from protocols.modbus.model import SERIAL, MeterModel
+from protocols.modbus.plan import RegisterSpan
+from protocols.modbus.presence import ModbusVoice
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.reading import Number, Text, Value
+from protocols.sweep import SweepLog, sweep
 
 PATIENCE = 4
-"""How many times the scan's timeout a unit gets that answered late or not soundly."""
+"""How many times the scan's timeout, or its own latency, a unit that was found gets to answer further questions."""
+SAME_SERIAL = 3
+"""Readings of a serial that must agree: two meters at one unit answer by turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,9 @@ class FoundUnit:
 
     `model`, `manufacturer`, `serial` and `word_order` are None when no known model fits it; `manufacturer` and
     `serial` together are the meter's identity. `word_order` differs from the model's when only the other one
-    gives plausible values: then the model must be corrected before use.
+    gives plausible values: then the model must be corrected before use. `also` are further models that fit as well: a
+    look at the meter decides. `latency` is in seconds, None where it was not measured. `collision`: two meters answer
+    at this unit, or nothing but noise does.
     """
 
     unit: int
@@ -39,6 +47,9 @@ class FoundUnit:
     manufacturer: str | None = None
     serial: str | None = None
     word_order: WordOrder | None = None
+    also: tuple[str, ...] = ()
+    latency: float | None = field(default=None, compare=False)
+    collision: bool = False
 
     @property
     def meter(self) -> str | None:
@@ -46,14 +57,30 @@ class FoundUnit:
         return f"{self.manufacturer}:{self.serial}" if self.serial else None
 
 
-async def scan_modbus(
-    line: Line, units: Iterable[int] = range(1, 248), timeout: float = 0.1, *, framing: str | None = None
-) -> AsyncIterator[FoundUnit]:
-    """Ask each unit, holding the line unit by unit, and yield those that answer, with a guess of the model.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How many of how many addresses were asked."""
 
-    `line` is any `protocols.line.Line`, `units` the ids to ask. `timeout` is the wait for each unit in seconds;
-    an empty line of 247 units takes 247 of them. `framing` is `tcp` or `rtu`; without it a serial line is RTU,
-    and on TCP, RTU is tried when nobody answers to TCP framing. Raises the errors of the line.
+    done: int
+    total: int
+
+
+async def scan_modbus(
+    line: Line,
+    units: Iterable[int] = range(1, 248),
+    timeout: float = 0.1,
+    *,
+    framing: str | None = None,
+    models: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> AsyncIterator[FoundUnit]:
+    """Ask each unit, in short turns on the line, and yield those that answer, with a guess of the model.
+
+    `line` is any `protocols.line.Line`, `units` the ids to ask. `timeout` is the wait for each unit in seconds: an
+    empty line of 247 units takes 247 of them. Slower meters are found by their late answers. `framing` is `tcp`,
+    `rtu` or `ascii`; without it a serial line is RTU, and on TCP, RTU is tried when nobody answers to TCP framing.
+    `models` is a folder of models beside the shipped ones; `progress` is told of each turn. Raises the errors of the
+    line.
 
     Example::
 
@@ -61,17 +88,18 @@ async def scan_modbus(
             print(found.unit, found.model, found.meter)
     """
     wanted = list(units)
-    anybody = False
     for name in (framing,) if framing else _framings(line):
-        silent: int | None = None
-        account = account_of(line)
-        for unit in wanted:
-            async with line.exclusive() as io:
-                found, silent = await _UnitProbe(io, name, timeout, account).probe(unit, silent)
-            for one in found:
-                anybody = True
-                yield one
-        if anybody:
+        log: SweepLog[int] = SweepLog()
+        known: set[int] = set()
+        async for step in sweep(line, ModbusVoice(frames_for(name)), wanted, log, wait=timeout):
+            if progress is not None:
+                progress(Progress(done=step.done, total=step.total))
+            for unit in step.found:
+                known.add(unit)
+                yield await _identified(line, name, unit, timeout, log, models)
+        for unit in sorted(log.collided - known):
+            yield FoundUnit(unit=unit, collision=True)
+        if log.found or log.collided:
             return
 
 
@@ -81,90 +109,106 @@ def _framings(line: Line) -> tuple[str, ...]:
     return ("rtu",) if isinstance(line, SerialLine) else ("tcp", "rtu")
 
 
-class _UnitProbe:
-    """Asks units in one turn on the line: quickly who is there, then patiently what they are."""
+async def _identified(
+    line: Line, framing: str, unit: int, timeout: float, log: SweepLog[int], models: Path | None
+) -> FoundUnit:
+    latency = log.found[unit]
+    patience = PATIENCE * max(timeout, latency or 0.0)
+    async with line.exclusive() as io:
+        client = ModbusClient(
+            io,
+            frames_for(framing),
+            timeout=patience,
+            worst_latency=patience,
+            account=account_of(line),
+            late_answer_max=patience,
+        )
+        guess = await _UnitModels(client, unit, models).guess()
+    return replace(guess, latency=latency, collision=guess.collision or unit in log.collided)
 
-    def __init__(self, io: LineIO, framing: str, timeout: float, account: LineAccount) -> None:
-        self._account = account
-        patience = PATIENCE * timeout
 
-        def client(timeout: float, worst_latency: float) -> ModbusClient:
-            return ModbusClient(
-                io,
-                frames_for(framing),
-                timeout=timeout,
-                worst_latency=worst_latency,
-                account=account,
-                late_answer_max=patience,
-            )
+class _UnitModels:
+    """Finds the model of one unit, in one turn on the line."""
 
-        self._quick, self._patient = client(timeout, 0), client(patience, patience)
+    def __init__(self, client: ModbusClient, unit: int, models: Path | None) -> None:
+        self._client = client
+        self._unit = unit
+        self._models = models
+        self._known: Words = {}
 
-    async def probe(self, unit: int, silent: int | None) -> tuple[list[FoundUnit], int | None]:
-        """Ask a unit; return who was found, and the unit if it kept silent.
-
-        `silent` is the silent unit before it: something unsound now may be that one's late answer, or a
-        collision, so both are asked again with patience.
-        """
-        heard = await _answers(self._quick, unit)
-        if silent not in self._account.heard_late:
-            if heard is True:
-                return [await self._identify(unit)], None
-            if heard is False:
-                return [], unit
-        doubtful = [u for u in (silent, unit) if u is not None]
-        return [await self._identify(u) for u in doubtful if await _answers(self._patient, u)], None
-
-    async def _identify(self, unit: int) -> FoundUnit:
+    async def guess(self) -> FoundUnit:
         """Try all known models; the one of which most registers answer, none refused, is the guess."""
-        best, most = FoundUnit(unit=unit), 0
-        for name in model_names():
-            model = load_model(name)
-            try:
-                found = await self._fits(unit, model)
-            except MeterError:  # a register of this model that the unit does not answer for: another model
+        fitting: list[tuple[int, FoundUnit]] = []
+        collision = False
+        for entry in all_models(self._models):
+            if entry.model is None:
                 continue
-            if found is not None and len(model.registers) > most:
-                best, most = found, len(model.registers)
-        return best
+            try:
+                found = await self._fits(entry.model)
+            except (
+                MeterError
+            ) as error:  # a register of this model that the unit does not answer for: another model
+                collision = collision or (
+                    isinstance(error, MeterProtocolError) and "two meters" in str(error)
+                )
+                continue
+            if found is not None:
+                fitting.append((len(entry.model.registers), found))
+        if not fitting:
+            return FoundUnit(unit=self._unit, collision=collision)
+        fitting.sort(key=lambda one: -one[0])
+        most, best = fitting[0]
+        also = tuple(found.model or "" for count, found in fitting[1:] if count == most)
+        return replace(best, also=also, collision=collision or best.collision)
 
-    async def _fits(self, unit: int, model: MeterModel) -> FoundUnit | None:
+    async def _fits(self, model: MeterModel) -> FoundUnit | None:
         """Return the unit as this model, or None when registers are refused or values are not plausible."""
-        reader = RegisterReader(self._patient, model, unit, ModbusNotes(datetime.now(UTC)), pace=None)
-        serial_register = model.of_quantity(SERIAL)
-        # The serial alone first: most models are ruled out by it, and the others' registers need not be read.
-        words = await reader.words((serial_register.span,))
-        if None in words.values():
+        spans = [register.span for register in model.registers]
+        if model.serial:
+            # The serial alone first: most models are ruled out by it, and their other registers need not be read.
+            spans.insert(0, model.of_quantity(SERIAL).span)
+        elif not model.probe:
             return None
-        words |= await reader.words(r.span for r in model.registers if r is not serial_register)
-        if None in words.values():
-            return None
+        for some in (spans[:1], spans):
+            words = await self._read(model, some)
+            if None in words.values():
+                return None
         # Some meters can be set to the other word order: the one in which the values make sense is believed.
         for order in (model.word_order, "little" if model.word_order == "big" else "big"):
             turned = model.model_copy(update={"word_order": order})
+            if not _plausible(turned, words):
+                continue
+            found = FoundUnit(
+                unit=self._unit, model=model.name, manufacturer=model.manufacturer, word_order=order
+            )
+            if not model.serial:
+                return found
             serial = _value(turned, SERIAL, words)
-            if isinstance(serial, Number | Text) and _plausible(turned, words):
-                return FoundUnit(
-                    unit=unit,
-                    model=model.name,
-                    manufacturer=model.manufacturer,
-                    serial=serial.text() if isinstance(serial, Number) else serial.text,
-                    word_order=order,
-                )
+            if isinstance(serial, Number | Text):
+                text = serial.text() if isinstance(serial, Number) else serial.text
+                return replace(found, serial=text, collision=await self._differ(model))
         return None
 
-
-async def _answers(client: ModbusClient, unit: int) -> bool | None:
-    """Return True when the unit answers, False when it is silent, None when something unsound came."""
-    try:
-        await client.read_registers(unit, 4, 0, 2)
-    except MeterSilent:
+    async def _differ(self, model: MeterModel) -> bool:
+        """Read the serial again: two meters at one unit may answer by turns."""
+        span = model.of_quantity(SERIAL).span
+        first = self._known[span]
+        for _ in range(SAME_SERIAL - 1):
+            del self._known[span]
+            if (await self._read(model, [span]))[span] != first:
+                return True
         return False
-    except MeterProtocolError:
-        return None
-    except MeterRefused:  # a refusal is an answer
-        return True
-    return True
+
+    async def _read(self, model: MeterModel, spans: Iterable[RegisterSpan]) -> Words:
+        """Return the words of spans, of which those that another model had, too, are known."""
+        wanted = list(spans)
+        missing = [span for span in wanted if span not in self._known]
+        if missing:
+            reader = RegisterReader(
+                self._client, model, self._unit, ModbusNotes(datetime.now(UTC)), pace=None
+            )
+            self._known |= await reader.words(missing)
+        return {span: self._known[span] for span in wanted}
 
 
 def _plausible(model: MeterModel, words: Words) -> bool:

@@ -21,9 +21,11 @@ from protocols.known import Known
 from protocols.line import HasPace, Line
 from protocols.modbus.client import frames_for
 from protocols.modbus.codec import raw_value, rollover
+from protocols.modbus.controls import Controls
 from protocols.modbus.judge import Judge, all_bits_set
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.library import load_model
+from protocols.modbus.load_reader import LoadReader
 from protocols.modbus.memories import Memories
 from protocols.modbus.model import MeterModel
 from protocols.modbus.plausible import Found
@@ -31,6 +33,7 @@ from protocols.modbus.reader import RegisterReader, Words
 from protocols.modbus.recognition import REFUSED, Recognition
 from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.turn import client_for
+from protocols.modbus.unit import MeterUnit
 from protocols.modbus.values import scales_of, spans_of, values_of
 from protocols.modbus.visit import VisitReader
 from protocols.reading import (
@@ -53,7 +56,7 @@ HARMLESS = (NotSupported, MeterConfigError)
 
 
 class ModbusSession:
-    """`MeterSession` for a meter behind a held line; it reads and never writes.
+    """`MeterSession` for a meter behind a held line; it writes only what the model names, when it is told to.
 
     Live register reads carry the gateway's time of the read in whole seconds and no meter time. A register
     that the meter refuses is Missing(METER_REFUSED), and the planner learns where not to join blocks.
@@ -72,8 +75,12 @@ class ModbusSession:
         zone: ZoneInfo,
         clock: Clock,
         visit: Visit,
+        unit: MeterUnit,
+        trusted: bool,
     ) -> None:
         self._reader = reader
+        self._unit = unit
+        self._controls = Controls(unit, model, zone=zone, clock=clock, trusted=trusted)
         parts = {profile.value: spans_of(model, model.of_profile(profile)) for profile in visit.profiles}
         if recognition.expected is not None and recognition.due(clock.now()):
             parts[IDENTITY] = recognition.spans
@@ -98,6 +105,14 @@ class ModbusSession:
             return self._recognition.taken_for_granted()
         return await self._proof()
 
+    async def _prove(self) -> None:
+        """Ask the meter who it is, where one is expected: nothing is changed in another, nor its history kept.
+
+        Raises IdentityMismatch when it is another.
+        """
+        if self._recognition.expected is not None:
+            await self._proof()
+
     async def _proof(self) -> Nameplate:
         """Return who the meter says it is, asked once in a session."""
         if self._nameplate is None:
@@ -116,12 +131,15 @@ class ModbusSession:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[ReadingSet]:
-        """Read a snapshot of the present: one set; `since` and `until` do not bind the present.
+        """Read a snapshot of the present: one set; `since` and `until` bind the load survey only (`block_load`).
 
         NotSupported for profiles of which the model has no register (stored profiles among them), MeterRefused when
         it refuses everything, IdentityMismatch when what it shows is another meter's: then nothing of it is yielded.
         """
-        _ = since, until
+        if profile is ProfileName.BLOCK_LOAD:
+            async for row in self._loads(since, until):
+                yield row
+            return
         registers = self._model.of_profile(profile)
         if not registers:
             raise NotSupported(f"model {self._model.name} has no profile {profile}")
@@ -169,13 +187,13 @@ class ModbusSession:
         return settled.suspect, (*settled.remarks, *news)
 
     async def clock(self) -> MeterClock:
-        """Not supported: no shipped model has a clock register."""
-        raise NotSupported(f"model {self._model.name} has no clock to read")
+        """Return the meter's clock beside ours; NotSupported when the model has no register of it."""
+        return await self._controls.clock()
 
     async def set_clock(self, at: datetime) -> None:
-        """Not supported: this session never writes."""
-        _ = at
-        raise NotSupported(f"model {self._model.name} has no clock to set")
+        """Set the clock by the register that the model names for it; NotSupported without one."""
+        await self._prove()
+        await self._controls.set_clock(at)
 
     async def relay(self) -> RelayState:
         """Read the contact's state; UNKNOWN when the model does not say how, or the meter refuses."""
@@ -187,9 +205,31 @@ class ModbusSession:
         return RelayState.UNKNOWN if words is None else relay.state(raw_value(self._model, register, words))
 
     async def switch_relay(self, to: RelayState) -> None:
-        """Not supported: Modbus has no authentication, and no shipped model lists a writable address."""
-        _ = to
-        raise NotSupported(f"model {self._model.name} has no relay to switch")
+        """Order the contact to move, by the register that the model names for it; on trusted lines only."""
+        await self._prove()
+        await self._controls.switch_relay(to)
+
+    async def _loads(self, since: datetime | None, until: datetime | None) -> AsyncIterator[ReadingSet]:
+        """Yield the intervals of the meter's load survey, oldest first."""
+        log = self._model.log
+        if log is None:
+            raise NotSupported(f"model {self._model.name} has no profile {ProfileName.BLOCK_LOAD}")
+        await self._prove()
+        trusted = self._clock.disciplined()
+        scales = scales_of(self._model, await self._reader.words(spans_of(self._model, log.values)))
+        rows = await LoadReader(self._model, log, self._unit.words, self._zone).rows(scales, since, until)
+        received = self._clock.now()
+        for row in rows:
+            yield ReadingSet(
+                profile=ProfileName.BLOCK_LOAD,
+                at=row.at,
+                start=row.at - log.length,
+                occurrence=row.occurrence,
+                values=row.values,
+                received_at=received,
+                meter_time=row.stamp,
+                quality=Quality.VALID if trusted else Quality.CLOCK_ERROR,
+            )
 
     def _found(self, registers: Iterable[RegisterSpec], words: Words) -> dict[Quantity, Found]:
         """Return what the words of registers come to."""
@@ -254,6 +294,8 @@ async def open_modbus(
                 zone=zone,
                 clock=context.clock,
                 visit=visit or Visit(),
+                unit=MeterUnit(client, settings.unit),
+                trusted=settings.trusted,
             )
             try:
                 if spec.meter is not None:

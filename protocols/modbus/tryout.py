@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterRefused, ProtocolError
@@ -64,13 +64,13 @@ async def _log_sets(
 
     reader = LoadReader(model, model.log, read, zone)
     scales = scales_of(model, image.cells(spans_of(model, model.log.values)))
-    period = timedelta(seconds=model.log.period)
     return [
         ReadingSet(
             profile=ProfileName.BLOCK_LOAD,
             at=row.at,
-            start=row.at - period,
+            start=row.at - model.log.length,
             occurrence=row.occurrence,
+            meter_time=row.stamp,
             values=row.values,
             received_at=at,
         )

@@ -219,9 +219,9 @@ async def test_two_programs_do_not_run_one_lot(tmp_path: Path) -> None:
     async def visit(_at: Visit) -> Outcome:
         with LotStore(store.path) as other:
             assert other.in_use()
-            with pytest.raises(UsageError, match="is run by another program"):
+            with pytest.raises(UsageError, match="run by another program"):
                 await LotRunner(other, visit, CLOCK).run()
-            with pytest.raises(UsageError, match="is run by another program"):
+            with pytest.raises(UsageError, match="run by another program"):
                 orders.retry(other, at=NOW, by="ravi")
         return Done()
 
@@ -253,3 +253,45 @@ def test_a_lot_is_made_once_of_meters_that_differ(tmp_path: Path) -> None:
     (tmp_path / "y.lot").write_bytes(b"")
     with pytest.raises(UsageError, match="is no lot"):
         LotStore(tmp_path / "y.lot")
+
+
+async def test_failures_that_are_not_counted_stop_no_lot_and_make_no_share(tmp_path: Path) -> None:
+    async def visit(at: Visit) -> Outcome:
+        if at.item.position < 8:
+            return Failed(reason="wrong_image", final=True)
+        return Failed(reason="meter_silent", final=True) if at.item.position == 8 else Done()
+
+    not_counted = frozenset({"wrong_image"})
+    terms = Terms(max_failed=0, max_failed_percent=0, share_after=1, not_counted=not_counted)
+    with made(tmp_path, terms, 10) as store:
+        lot = await LotRunner(store, visit, CLOCK).run()
+        assert (lot.state, lot.reason) == (LotState.STOPPED, "1 meters failed, more than 0")
+        assert sum(item.state is ItemState.FAILED for item in store.items()) == 9
+        assert store.lot().terms == terms  # as it was written
+
+
+@pytest.mark.virtual_time
+async def test_nothing_begins_while_the_clock_is_in_doubt_and_a_visit_ends_at_its_next_step(
+    tmp_path: Path,
+) -> None:
+    doubts = [""]
+    told: list[str] = []
+    visits: list[tuple[int, bool]] = []
+
+    async def visit(at: Visit) -> Outcome:
+        if at.item.position == 0:
+            doubts[0] = "no source is heard"
+        visits.append((at.item.position, at.may_go_on()))
+        return Done()
+
+    with made(tmp_path, Terms(at_once=1)) as store:
+        runner = LotRunner(store, visit, CLOCK, doubt=lambda: doubts[0], tell=told.append)
+        running = asyncio.create_task(runner.run())
+        while not told:
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        assert visits == [(0, False)]
+        doubts[0] = ""
+        await running
+    assert visits == [(0, False), (1, True), (2, True)]
+    assert told == ["no source is heard", ""]

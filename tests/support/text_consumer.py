@@ -199,7 +199,7 @@ class TextConsumer:
         """What must be asked for, by journal."""
         found: dict[str, list[list[int]]] = {}
         for journal, came in self.came.items():
-            for number in range(1, max(came)):
+            for number in range(1, max(came, default=0)):
                 if number not in came:
                     spans = found.setdefault(journal, [])
                     if spans and spans[-1][1] == number - 1:

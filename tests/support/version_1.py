@@ -10,12 +10,10 @@ from functools import lru_cache
 from gateway.contract.envelope import GAPS_TYPE
 from gateway.contract.messages import rfc3339
 from gateway.contract.messages.texts import (
-    MAX_HEADS,
     envelope_head,
     gateway_source,
     quoted,
     quoted_ascii,
-    quoted_often,
 )
 from gateway.errors import ContractError
 from mapping.directory import Attribution, Unattributed
@@ -52,7 +50,7 @@ def encode_capture(
     doubt = f',"clock":{clock}' if clock else ""
     evidence = f',"raw":"{b64encode(raw).decode()}"' if raw is not None else ""
     return (
-        f'{{"capture_id":{quoted(capture_id)},"value_rev":1,"meter":{quoted_often(meter)},'
+        f'{{"capture_id":{quoted(capture_id)},"value_rev":1,"meter":{quoted(meter)},'
         f'"profile":"{profile}","at":"{at}","start":{begin},"meter_time":{_meter_time(meter_time)},'
         f'"received_at":"{rfc3339(received_at)}","quality":"{quality}","values":{values},'
         f'"attributions":[{",".join(map(_attribution, accounts))}],"reason":{why},'
@@ -83,7 +81,7 @@ def _meter_time(stamp: MeterTime | None) -> str:
     return f'{{"wall":{quoted(stamp.wall)},"deviation":{deviation},"status":{status},"trusted":{trusted}}}'
 
 
-@lru_cache(maxsize=MAX_HEADS)
+@lru_cache(maxsize=8_192)
 def _attribution(one: Attribution) -> str:
     number = "null" if one.account_number is None else quoted(one.account_number)
     legacy = "null" if one.legacy_number is None else quoted(one.legacy_number)

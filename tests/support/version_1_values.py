@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.contract.messages import rfc3339
-from gateway.contract.messages.texts import MAX_HEADS, MAX_TEXT, decimal_text, quoted
+from gateway.contract.messages.texts import MAX_TEXT, decimal_text, quoted
 from protocols.reading import Bits, Instant, Missing, Number, Quantity, Text, Value, name_of
+
+MAX_HEADS = 8_192
 
 
 class _Heads:

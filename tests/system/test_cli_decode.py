@@ -10,6 +10,7 @@ import pytest
 
 from protocols.dlms.framing.wrapper import encode
 from tests.support.cli import Cli
+from tests.support.modbus.raw_responder import mbap, rtu
 from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
 ODD = ("10.0.0.7", 12345)
@@ -85,7 +86,7 @@ def test_a_capture_whatever_its_ports(cli: Cli, write: Callable[[list[bytes]], b
     assert got.out.count("get-response") == 1
     assert "10.0.0.1:50000 → 10.0.0.7:12345" in got.out
     assert "double-long-unsigned 1715" in got.out
-    assert "1 other conversations are not DLMS" in got.err
+    assert "1 other conversations are neither DLMS nor Modbus" in got.err
     path.write_bytes(write(packets)[:-30])
     assert "cut short at offset" in cli("decode", path, code=1).err
 
@@ -98,7 +99,7 @@ def test_a_capture_names_the_offset_in_its_file(cli: Cli) -> None:
     assert len(got.json["parts"]) == 3
     assert content[got.json["problem"]["offset"]] == 0xFD
     (cli.folder / "c.pcap").write_bytes(pcap([udp(METER, CLIENT, b"no meter")]))
-    assert "no DLMS found" in cli("decode", cli.folder / "c.pcap", code=1).err
+    assert "no DLMS or Modbus found" in cli("decode", cli.folder / "c.pcap", code=1).err
 
 
 def test_a_trace_file_names_the_line(cli: Cli) -> None:
@@ -111,3 +112,29 @@ def test_a_trace_file_names_the_line(cli: Cli) -> None:
     assert "line 3 of the trace" in got.err
     path.write_text("# meter-gateway trace 1\n> 7E\nwhat?\n", encoding="ascii")
     assert "line 3 of the trace" in cli("decode", path, code=1).err
+
+
+def test_modbus_is_known_in_hex_traces_and_captures(cli: Cli) -> None:
+    asked, answered = rtu(5, 4, 0, 0, 0, 2), rtu(5, 4, 4, 0x43, 0x67, 0x66, 0x66)
+    said = cli("decode", (asked + answered).hex(), "--model", "sdm120").out
+    assert "unit 5, answer" in said
+    assert "1-0:12.7.0*255 voltage: 231.4 V" in said
+    assert "unit 5, request" in cli("decode", asked.hex()).out
+    assert "no frame of Modbus RTU" in cli("decode", (b"\0\0" + asked).hex(), "--modbus", code=1).err
+    trace = cli.folder / "trace"
+    trace.write_text(
+        f"# meter-gateway trace 1\n> {asked.hex()}\n< {answered[:4].hex()}\n< {answered[4:].hex()}\n"
+    )
+    assert "231.4 V" in cli("decode", trace, "--model", "sdm120").out
+    conversation = (
+        (CLIENT, METER, mbap(b"\0\1", 5, 4, 0, 0, 0, 2)),
+        (METER, CLIENT, mbap(b"\0\1", 5, 4, 4, 0x43, 0x67, 0x66, 0x66)),
+    )
+    packets, numbers = [], {CLIENT: 100, METER: 900}
+    for source, destination, octets in conversation:
+        packets.append(tcp(source, destination, numbers[source], octets))
+        numbers[source] += len(octets)
+    (cli.folder / "bus.pcap").write_bytes(pcap(packets))
+    said = cli("decode", cli.folder / "bus.pcap", "--model", "sdm120").out
+    assert "Modbus TCP: unit 5, answer" in said
+    assert "231.4 V" in said

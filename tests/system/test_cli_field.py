@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.config.file import load
 from mapping.changes import Remove
 from mapping.store import DirectoryStore
 from protocols.lines.serial import SerialLine
 from protocols.session import Auth
 from protocols.simulator.neighbourhood.plan import MeterPlan
 from tests.support.cli import Cli
+from tests.support.modbus.raw_responder import rtu
 from tests.support.town import Town
 from tests.support.town_meters import address, one
 
@@ -144,20 +150,91 @@ def test_a_bus_that_another_program_uses(cli: Cli) -> None:
 
 
 def test_scan_of_a_modbus_bus(cli: Cli, cli_town: Town, edge: Path) -> None:
-    found = cli("scan", "rtu-bus-1", "-c", edge, "--last", 5, "--json").json
-    there = {m.serial for m in cli_town.plan.meters if m.line == "rtu-bus-1"}
-    assert {row["serial"] for row in found} == there
+    found = cli("scan", "rtu-bus-1", "-c", edge, "--last", 5, "--protocol", "modbus", "--json").json
+    there = {m.meter for m in cli_town.plan.meters if m.line == "rtu-bus-1"}
+    assert {row["meter"] for row in found} == there
     assert {row["protocol"] for row in found} == {"modbus"}
 
 
 def test_scan_of_a_dlms_meter_needs_no_key(cli: Cli, cli_town: Town) -> None:
     meter = one(cli_town, auth=Auth.HLS2)
     (found,) = cli("scan", address(cli_town, meter), "--json").json
-    assert (found["protocol"], found["manufacturer"], found["serial"]) == (
-        "dlms",
-        meter.manufacturer,
-        meter.serial,
-    )
+    assert (found["protocol"], found["meter"]) == ("dlms", meter.meter)
+
+
+def serial_of(town: Town, line: str) -> str:
+    device = next(one.device for one in town.plan.lines if one.name == line)
+    return f"serial://{device}?baud=115200&parity=N"
+
+
+@pytest.mark.parametrize(("line", "protocol"), [("rtu-bus-1", "modbus"), ("hdlc-bus-1", "dlms")])
+def test_what_a_scan_writes_is_accepted_by_check(
+    cli: Cli, cli_town: Town, tmp_path: Path, line: str, protocol: str
+) -> None:
+    written = tmp_path / "site.toml"
+    bus = serial_of(cli_town, line)
+    said = cli("scan", bus, "--last", 5, "--protocol", protocol, "--timeout", "0.05", "--write", written)
+    assert "meter-gateway check" in said.err
+    assert "115200 8N1" in said.out
+    there = {m.meter for m in cli_town.plan.meters if m.line == line}
+    assert {one.meter for one in load(written).meters} == there
+    cli("check", "--config", written)
+    assert "is there already" in cli.refuses("scan", bus, "--write", written, code=2)
+
+
+def test_wrong_settings_of_a_scan_are_refused(cli: Cli, cli_town: Town) -> None:
+    bus = serial_of(cli_town, "rtu-bus-1")
+    assert "Did you mean `baud`?" in cli.refuses("scan", bus.replace("baud", "bau"), code=2)
+    assert "settings of a meter are options" in cli.refuses("scan", bus.replace("parity", "client"), code=2)
+    assert "twice" in cli.refuses("scan", f"{bus}&baud=9600", code=2)
+    assert "is no speed" in cli.refuses("scan", bus, "--baud", "9600,fast", code=2)
+    assert "N, E, O" in cli.refuses("scan", bus, "--parity", "X", code=2)
+    assert "neither dlms nor modbus" in cli.refuses("scan", bus, "--protocol", "modbu", code=2)
+    assert "for a serial line" in cli.refuses("scan", "tcp://127.0.0.1:1", "--baud", "9600", code=2)
+
+
+def test_a_line_is_watched_and_nothing_is_sent(cli: Cli, tmp_path: Path) -> None:
+    with pty_pair() as (master, device):
+        told = Thread(
+            target=say_again, args=(master, rtu(5, 4, 0, 0, 0, 2) + rtu(5, 4, 4, 0x43, 0x67, 0x66, 0x66))
+        )
+        told.start()
+        bus = f"serial://{device}?baud=115200"
+        said = cli("watch", bus, "--for", 1, "--model", "sdm120").out
+        told.join()
+    assert "unit 5" in said
+    assert "voltage 231.4 V" in said
+    with pty_pair() as (_, device):
+        assert "nothing passed" in cli("watch", f"serial://{device}", "--for", "0.2", code=4).out
+
+
+@contextmanager
+def pty_pair() -> Iterator[tuple[int, str]]:
+    """The far end of a bus, and the device of the near one."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    try:
+        yield master, os.ttyname(slave)
+    finally:
+        os.close(slave)
+        os.close(master)
+
+
+def say_again(master: int, octets: bytes) -> None:
+    """Talk on a bus for a while: the listener may come late."""
+    for _ in range(30):
+        os.write(master, octets)
+        time.sleep(0.1)
+
+
+def test_a_line_is_tested_and_advice_is_given(cli: Cli, cli_town: Town, edge: Path) -> None:
+    said = cli("line", "test", "rtu-bus-1", "--config", edge, "--count", 2)
+    assert "in order" in said.out
+    document = cli("line", "test", "rtu-bus-1", "--config", edge, "--count", 1, "--json").json
+    assert {one["meter"] for one in document["meters"]} == {
+        m.meter for m in cli_town.plan.meters if m.line == "rtu-bus-1"
+    }
+    assert "Did you mean `rtu-bus-1`?" in cli.refuses("line", "test", "rtu-bus", "--config", edge, code=2)
 
 
 # commission and replace

@@ -87,6 +87,9 @@ def test_what_is_wrong_is_said_before_any_meter_is_visited(
     at = ("--config", site.config)
     plan = ("firmware", "plan", "wrong", "--image", image, *at)
     assert "which meters?" in cli.refuses(*plan, code=2)
+    one = site.meters("GEN")[0].meter
+    assert "twice" in cli.refuses(*plan, "--meter", one, "--meter", one, code=2)
+    assert not [path.name for path in (site.data / "lots").glob("wrong*") if path.suffix != ".lock"]
     said = cli.refuses(*plan, "--meter", "GEN:11000099", code=2)
     assert "not in the configuration: GEN:11000099" in said
     meter = site.meters("GEN")[0].meter

@@ -117,7 +117,13 @@ def test_special_days_come_from_csv_and_a_push_setup_from_toml(
 ) -> None:
     meter, options = words
     days, push = tmp_path / "days.csv", tmp_path / "push.toml"
+    days.write_text("date,day\n*-01-26,9\n", encoding="utf-8")
+    refused = cli.refuses("program", meter, "special-days", days, *options[:2], "--show", code=2)
+    assert "has no day profile 9" in refused
     days.write_text("date,day\n*-01-26,2\n2027-11-08,2\n", encoding="utf-8")
+    calendar = tmp_path / "calendar.toml"
+    calendar.write_text(CALENDAR.replace("TOD2027", "SPECIAL"), encoding="utf-8")
+    after(cli, meter, "activity-calendar", calendar, *options)
     assert "2027-11-08" in after(cli, meter, "special-days", days, *options)[0]
     push.write_text(PUSH, encoding="utf-8")
     objects, destination, retries = after(cli, meter, "push-setup", push, *options)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.exits import Exit
+from gateway.cli.meter.meant import ask
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem, print_table
 from gateway.config import file as configuration
@@ -61,7 +62,7 @@ def rotate(
     jobs = [wanted(loaded, meter, client, one) for one in chosen(what)]
     if not yes:
         names = " and ".join(job.what for job in jobs)
-        typer.confirm(f"Give {meter} new {names} keys for client {jobs[0].client}?", abort=True, err=True)
+        ask(f"Give {meter} new {names} keys for client {jobs[0].client}?")
     changes = asyncio.run(_rotate(loaded, jobs))
     rows = [row(one) for one in changes]
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -12,20 +11,21 @@ from gateway.cli.meter.lots import (
     LotName,
     PlanOptions,
     chosen_meters,
-    lot_path,
+    make_lot,
     open_lot,
-    print_end,
+    planned,
+    run_lot,
     terms,
     work_off,
 )
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TrustHostOption, user
 from gateway.cli.options_object import with_options
-from gateway.cli.output import print_fields, print_line
+from gateway.cli.output import print_fields
 from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.edge.keys.change import Stage
 from gateway.errors import UsageError
-from gateway.lots.core import Done, Failed, Item, Lot, Outcome
+from gateway.lots.core import Done, Failed, Lot, Outcome
 from gateway.lots.runner import Visit
 from gateway.lots.store import LotStore
 from gateway.roles.beside_edge import client_beside_edge
@@ -68,20 +68,8 @@ def plan(
         terms=terms(plan_options, meters[0].zone, stop_on=STOP_ON),
         facts={"what": whats, "client": client},
     )
-    path = lot_path(loaded, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    items = [Item(position=n, meter=meter.meter, line=meter.line) for n, meter in enumerate(meters)]
-    LotStore.create(path, lot, items).close()
-    told = {
-        "lot": name,
-        "meters": len(items),
-        "keys": " ".join(whats),
-        "visits": f"{lot.terms.rate_per_hour or 'any number'} an hour, {lot.terms.at_once} at once",
-        "windows": [str(window) for window in lot.terms.windows] or None,
-        "stops_on": sorted(lot.terms.stop_on),
-        "next": f"meter-gateway keys run {name}",
-    }
-    print_fields(told, as_json=as_json)
+    make_lot(loaded, lot, meters)
+    print_fields(planned(lot, len(meters), keys=" ".join(whats)), as_json=as_json)
 
 
 plan_command = with_options(plan, "plan_options", PlanOptions)
@@ -100,14 +88,14 @@ def run(
     """
     loaded = configuration.load(config)
     with open_lot(loaded, name, KIND) as store:
-        lot, items = store.lot(), store.items()
-        if not yes:
-            keys = " and ".join(lot.facts["what"])
-            typer.confirm(f"Give {len(items)} meters of lot {name} new {keys} keys?", abort=True, err=True)
-        ended = asyncio.run(_run(loaded, store, loaded.clock(), as_json=as_json, trust_host=trust_host))
-        if ended is None and not as_json:
-            print_line(f"interrupted; `meter-gateway keys run {name}` goes on")
-        print_end(store, as_json=as_json)
+        keys = " and ".join(store.lot().facts["what"])
+        run_lot(
+            store,
+            lambda: _run(loaded, store, loaded.clock(), as_json=as_json, trust_host=trust_host),
+            f"Give {len(store.items())} meters of lot {name} new {keys} keys?",
+            yes=yes,
+            as_json=as_json,
+        )
 
 
 async def _run(

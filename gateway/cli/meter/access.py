@@ -25,6 +25,7 @@ from gateway.roles.reach import Way, as_configured, way_to
 from gateway.timekeeping.clock import EvidenceClock
 from protocols.dlms.companion import DEFAULT, Companion, companion
 from protocols.errors import SecretMissing
+from protocols.line import Line
 from protocols.meters.address import dlms_settings, modbus_settings
 from protocols.meters.counters import CountersOnDemand
 from protocols.meters.key_file import KeyFile
@@ -192,15 +193,24 @@ async def open_meter(access: MeterAccess, *, changes: bool = False) -> AsyncIter
     """
     meter = access.spec.meter
     line = access.way.line(purpose(meter), meter=meter, tell=print_problem, changes=changes)
+    try:
+        async with open_over(access, line) as session:
+            yield session
+    finally:
+        await line.close()
+        if unused := str(unused_frames(line)):
+            print_problem(f"not used: {unused}")
+
+
+@asynccontextmanager
+async def open_over(access: MeterAccess, line: Line) -> AsyncIterator[MeterSession]:
+    """Open a session over a line of the caller's; what it takes beside the line is closed afterwards."""
     counters = CountersOnDemand(access.counters) if access.ask_edge is None else EdgeCounters(access.ask_edge)
     context = SessionContext(secrets=access.secrets, counters=counters, clock=access.clock)
     try:
         async with open_session(line, access.spec, context) as session:
             yield session
     finally:
-        await line.close()
         counters.close()
         if isinstance(access.secrets, KeyRing):
             access.secrets.close()
-        if unused := str(unused_frames(line)):
-            print_problem(f"not used: {unused}")

@@ -11,6 +11,7 @@ import typer
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
 from gateway.cli.meter.deviation import clock_advice
+from gateway.cli.meter.meant import ask
 from gateway.cli.options import JsonOption, TrustHostOption
 from gateway.cli.output import print_fields
 from gateway.errors import UsageError
@@ -52,7 +53,7 @@ def clock(
             " comparing it with a clock that you believe"
         )
     if not yes:
-        typer.confirm(f"Set the clock of {meter}?", abort=True, err=True)
+        ask(f"Set the clock of {meter}?")
     print_fields(asyncio.run(_clock(access, set_it=True)), as_json=as_json)
 
 

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from gateway.acts.audit import ActRecord
-from gateway.acts.firmware import KIND, STOP_ON, UpgradePlan, UpgradeVisitor, copy_path, told_again
+from gateway.acts.firmware import (
+    IMAGE_SUFFIX,
+    KIND,
+    NOT_COUNTED,
+    STOP_ON,
+    UpgradePlan,
+    UpgradeVisitor,
+    told_again,
+)
 from gateway.acts.firmware_file import ImageSection, declare, load_image, read_content, sha256_of
 from gateway.cli.meter.access import find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
@@ -21,26 +29,25 @@ from gateway.cli.meter.lots import (
     PlanOptions,
     add_lot_commands,
     chosen_meters,
-    lot_path,
+    make_lot,
     open_lot,
-    print_end,
+    planned,
+    run_lot,
     terms,
     work_off,
 )
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TrustHostOption, parse_time, user
 from gateway.cli.options_object import with_options
-from gateway.cli.output import print_fields, print_line
+from gateway.cli.output import print_fields
 from gateway.config import file as configuration
 from gateway.errors import UsageError
-from gateway.lots.core import Item, Lot
-from gateway.lots.store import LotStore
+from gateway.lots.core import Lot
 from gateway.roles.doors import Doors
 from protocols.dlms.companion import companion
 from protocols.dlms.firmware.steps import Activation, How
 from protocols.dlms.firmware.visit import image_objects
 from protocols.dlms.objects import ImageTransfer, SingleActionSchedule
 from protocols.dlms.session import DlmsSession
-from protocols.durable import replace_file
 from protocols.errors import MeterRefused, NotSupported
 from protocols.meters.secrets import FileSecrets
 
@@ -148,36 +155,23 @@ def plan(
         kind=KIND,
         created=clock.now(),
         by=user(),
-        terms=terms(plan_options, zone, stop_on=STOP_ON),
+        terms=terms(plan_options, zone, stop_on=STOP_ON, not_counted=NOT_COUNTED),
         facts=upgrade.as_facts(),
     )
-    items = [Item(position=n, meter=meter.meter, line=meter.line) for n, meter in enumerate(meters)]
     with closing(Doors(loaded, PROGRAM, clock, firmware=True)) as doors:
-        doors.refuse_unreachable(item.meter for item in items)
-    path = lot_path(loaded, name)
-    if path.exists():
-        raise UsageError(f"there is a lot `{name}` already")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(copy_path(path), image.content)
-    LotStore.create(path, lot, items).close()
-    print_fields(_planned(lot, section, len(items), len(image.content)), as_json=as_json)
-
-
-def _planned(lot: Lot, section: ImageSection, meters: int, octets: int) -> dict[str, Any]:
-    facts, of = lot.facts, lot.terms
-    return {
-        "lot": lot.name,
-        "meters": meters,
-        "image": f"{section.version} of {section.maker} for model {', '.join(section.models)}, {octets} octets",
-        "activation": "never"
+        doors.refuse_unreachable(meter.meter for meter in meters)
+    make_lot(loaded, lot, meters, beside={IMAGE_SUFFIX: image.content})
+    facts = lot.facts
+    told = planned(
+        lot,
+        len(meters),
+        image=f"{section.version} of {section.maker} for model {', '.join(section.models)},"
+        f" {len(image.content)} octets",
+        activation="never"
         if facts["how"] == How.NEVER
         else f"by {facts['how']}, {facts['at'] or 'once verified'}",
-        "visits": f"{of.rate_per_hour or 'any number'} an hour, {of.at_once} at once",
-        "windows": [str(window) for window in of.windows] or None,
-        "pilot": of.pilot or None,
-        "stops_on": sorted(of.stop_on),
-        "next": f"meter-gateway firmware run {lot.name}",
-    }
+    )
+    print_fields(told, as_json=as_json)
 
 
 firmware_group.command("plan")(with_options(plan, "plan_options", PlanOptions))
@@ -207,16 +201,14 @@ def run(
             store.path, lot.facts, doors.open, ActRecord(loaded.gateway.data), clock, user()
         )
         upgrade = UpgradePlan.of(lot.facts)
-        if not yes:
-            version = upgrade.section.version
-            typer.confirm(f"Upgrade {len(items)} meters of lot {name} to {version}?", abort=True, err=True)
         timed = upgrade.activation.at is not None
-        ended = asyncio.run(
-            work_off(store, visitor, clock, as_json=as_json, trust_host=trust_host, timed=timed)
+        run_lot(
+            store,
+            lambda: work_off(store, visitor, clock, as_json=as_json, trust_host=trust_host, timed=timed),
+            f"Upgrade {len(items)} meters of lot {name} to {upgrade.section.version}?",
+            yes=yes,
+            as_json=as_json,
         )
-        if ended is None and not as_json:
-            print_line(f"interrupted; `meter-gateway firmware run {name}` goes on")
-        print_end(store, as_json=as_json)
 
 
 @firmware_group.command("show")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.exits import Exit
+from gateway.cli.meter.meant import ask
 from gateway.cli.options import CONFIG_FILE, ConfigOption, CsvOption, JsonOption, nearest, only_one_form, user
 from gateway.cli.output import print_fields, print_json, print_line, print_table, text
 from gateway.cli.until_signal import until_signal
@@ -24,13 +27,15 @@ from gateway.errors import UsageError
 from gateway.lots import orders, report
 from gateway.lots.core import Item, ItemState, Lot, LotState
 from gateway.lots.runner import LotRunner, Visitor
-from gateway.lots.store import LotStore
+from gateway.lots.store import LotStore, owned
 from gateway.lots.terms import Terms, Window
 from gateway.timekeeping.clock import doubt
+from protocols.durable import replace_file
 from protocols.session import Clock
 
 LotName = Annotated[str, typer.Argument(help="The lot's name.")]
 MAX_LIST_OCTETS = 4 << 20
+NOTHING_BESIDE: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,9 @@ class PlanOptions:
     pilot: Annotated[int, typer.Option(help="Pause after the first N meters; 0: do not.")] = 0
 
 
-def terms(options: PlanOptions, zone: str, *, stop_on: Sequence[str] = ()) -> Terms:
+def terms(
+    options: PlanOptions, zone: str, *, stop_on: Sequence[str] = (), not_counted: Sequence[str] = ()
+) -> Terms:
     """Return the terms that the options give, `stop_on` where they name none; UsageError for what is out of limits."""
     return Terms(
         rate_per_hour=options.rate,
@@ -84,6 +91,7 @@ def terms(options: PlanOptions, zone: str, *, stop_on: Sequence[str] = ()) -> Te
         max_failed_percent=options.max_failed_percent,
         share_after=options.share_after,
         stop_on=frozenset(stop_on if options.stop_on is None else options.stop_on),
+        not_counted=frozenset(not_counted),
         pilot=options.pilot,
     )
 
@@ -138,15 +146,70 @@ def open_lot(config: Config, name: str, kind: str) -> LotStore:
     return LotStore(path, kind)
 
 
+def make_lot(
+    config: Config, lot: Lot, meters: Sequence[MeterSection], *, beside: Mapping[str, bytes] = NOTHING_BESIDE
+) -> None:
+    """Make a lot's file, and files of its own `beside` it by their suffix; none is left where it cannot be made."""
+    path = lot_path(config, lot.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = [Item(position=n, meter=meter.meter, line=meter.line) for n, meter in enumerate(meters)]
+    own = {path.with_suffix(suffix): content for suffix, content in beside.items()}
+    with owned(path):
+        if path.exists():
+            raise UsageError(f"there is a lot `{lot.name}` already")
+        try:
+            for place, content in own.items():
+                replace_file(place, content)
+            LotStore.create(path, lot, items).close()
+        except BaseException:
+            for place in own:
+                place.unlink(missing_ok=True)
+            raise
+
+
+def planned(lot: Lot, meters: int, **more: object) -> dict[str, object]:
+    """Return what is shown of a lot that was just planned."""
+    of = lot.terms
+    return {
+        "lot": lot.name,
+        "meters": meters,
+        **more,
+        "visits": f"{of.rate_per_hour or 'any number'} an hour, {of.at_once} at once",
+        "windows": [str(window) for window in of.windows] or None,
+        "pilot": of.pilot or None,
+        "stops_on": sorted(of.stop_on),
+        "next": f"meter-gateway {lot.kind} run {lot.name}",
+    }
+
+
+def run_lot(
+    store: LotStore,
+    work: Callable[[], Coroutine[Any, Any, Lot | None]],
+    question: str,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Ask, let `work` run the lot to its end or until a signal (None), and print what it has come to."""
+    if not yes:
+        ask(question)
+    ended = asyncio.run(work())
+    if ended is None and not as_json:
+        lot = store.lot()
+        print_line(f"interrupted; `meter-gateway {lot.kind} run {lot.name}` goes on")
+    print_end(store, as_json=as_json)
+
+
 async def work_off(
     store: LotStore, visitor: Visitor, clock: Clock, *, as_json: bool, trust_host: bool, timed: bool = False
 ) -> Lot | None:
     """Run a lot to its end or until a signal (None), with a line for each step unless `as_json`.
 
     UsageError where its terms have windows, or its work goes by the clock (`timed`), and nothing proves that the
-    clock is right.
+    clock is right. Where it is in doubt later, nothing begins until it is believed again.
     """
-    if (timed or store.lot().terms.windows) and not trust_host and (why := doubt(clock)):
+    by_clock = (timed or bool(store.lot().terms.windows)) and not trust_host
+    if by_clock and (why := doubt(clock)):
         what = "goes by a time" if timed else "has windows"
         raise UsageError(
             f"the lot {what}, and this computer's clock may be wrong ({why}): start NTP, or say --trust-host"
@@ -158,7 +221,15 @@ async def work_off(
         if not as_json:
             print_line(f"{text(clock.now())}  {item.meter}  {item.state}{f'  {note}' if note else ''}")
 
-    return await until_signal(LotRunner(store, visitor, clock, watch=watch).run())
+    def tell(why: str) -> None:
+        if not as_json:
+            said = f"in doubt ({why}): no visit begins" if why else "believed again"
+            print_line(f"{text(clock.now())}  this computer's clock is {said}")
+
+    runner = LotRunner(
+        store, visitor, clock, watch=watch, doubt=lambda: doubt(clock) if by_clock else "", tell=tell
+    )
+    return await until_signal(runner.run())
 
 
 def print_end(store: LotStore, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -23,9 +24,19 @@ def refuse_yes_alone(*, yes: bool, serial: str | None) -> None:
         raise UsageError("--yes needs --meter-serial: the serial on the meter that you mean")
 
 
+def ask(question: str) -> None:
+    """Ask a person, who may say no (typer.Abort); UsageError where nobody sits at a terminal to be asked.
+
+    What comes through a pipe answers nothing: it was written before the question was known.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Nobody sits at a terminal to answer: say --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
 def confirm(question: str, answers: str, *, yes: bool, serial: str | None) -> None:
     """Ask unless `yes`; UsageError where the meter `answers` (`GEN:12345678`) is not the one of the serial."""
     if serial is not None and serial != answers.partition(":")[2]:
         raise UsageError(f"the meter that answers is {answers}, not {serial}: nothing is done")
     if not yes:
-        typer.confirm(question, abort=True, err=True)
+        ask(question)

@@ -15,7 +15,7 @@ from gateway.acts.doing import Actor, Looked, do, look
 from gateway.acts.program_files import load_calendar, load_push, load_special_days
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
-from gateway.cli.meter.meant import SerialOption, YesOption, refuse_yes_alone
+from gateway.cli.meter.meant import SerialOption, YesOption, ask, refuse_yes_alone
 from gateway.cli.options import JsonOption, nearest, user
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
@@ -90,7 +90,7 @@ def carry_out(
         return
     if not yes:
         _print_preview(found, act)
-        typer.confirm(f"{found.plate.meter_id}: {says}?", abort=True, err=True)
+        ask(f"{found.plate.meter_id}: {says}?")
     actor = Actor(by=user(), record=ActRecord(record_folder(access, options)), now=access.clock.now)
 
     async def act_on(session: DlmsSession) -> Looked:

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from gateway.cli.output import IST, fits, print_fields, print_table, text
+from gateway.cli.value_text import value_text
 from protocols.dlms.companion import Companion
 from protocols.reading import (
-    Bits,
     Instant,
     Missing,
     Number,
@@ -54,7 +54,7 @@ def as_document(row: ReadingSet, known: Companion) -> dict[str, Any]:
         "start": row.start.isoformat() if row.start else None,
         "meter_time": asdict(row.meter_time) if row.meter_time else None,
         "quality": row.quality,
-        "values": {str(quantity): _value(value) for quantity, value in row},
+        "values": {str(quantity): value_text(value) for quantity, value in row},
     }
     if (code := event_code(row)) is not None:
         document["event"], document["event_name"] = code, known.event_name(code)
@@ -102,7 +102,7 @@ def _cell(value: object) -> str:
             return _time(value.at)
         case Text() if value.text[:1] in ("=", "+", "-", "@", "\t"):
             return f"'{value.text}"  # a spreadsheet would take it for a formula
-    return _value(value)
+    return value_text(value)
 
 
 def values(row: ReadingSet, known: Companion) -> dict[str, str]:
@@ -120,7 +120,7 @@ def _read(quantity: Quantity, value: object, known: Companion) -> str:
             return text(value.at)
         case Number() if bits := known.status_text(quantity.obis, int(value.decimal())):
             return f"{value.text()} ({bits})"
-    return _value(value)
+    return value_text(value)
 
 
 def in_words(named: dict[str, str]) -> str:
@@ -140,7 +140,7 @@ def event_code(row: ReadingSet) -> int | None:
 def _event(row: ReadingSet, known: Companion) -> dict[str, Any]:
     code = event_code(row)
     rest = {
-        name_of(quantity): _value(value)
+        name_of(quantity): value_text(value)
         for quantity, value in row
         if (quantity.obis.a, quantity.obis.c, quantity.obis.d) != EVENT_CODE
     }
@@ -150,17 +150,3 @@ def _event(row: ReadingSet, known: Companion) -> dict[str, Any]:
         "event": None if code is None else known.event_name(code),
         "values": in_words(rest),
     }
-
-
-def _value(value: object) -> str:
-    match value:
-        case Number():
-            return f"{value.text()} {value.unit}".strip()
-        case Instant():
-            return value.at.isoformat()
-        case Text():
-            return value.text
-        case Bits():
-            return value.bits
-        case _:
-            return f"missing: {getattr(value, 'reason', '')}"

@@ -1,4 +1,4 @@
-"""The command `decode`: DLMS traffic as hex, capture or trace file in, a tree with byte offsets out."""
+"""The command `decode`: DLMS or Modbus traffic as hex, capture or trace file in, a tree with byte offsets out."""
 
 from __future__ import annotations
 
@@ -43,14 +43,25 @@ def decode(
             help="Show pushes as this companion reads them: a shipped one, or your own file (.toml)."
         ),
     ] = None,
-    zone: Annotated[str, typer.Option(help="With --companion: the time zone of the meter.")] = "Asia/Kolkata",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Modbus: say what registers are by this model: a known one, or your own file (.toml)."
+        ),
+    ] = None,
+    modbus: Annotated[
+        bool, typer.Option("--modbus", help="Take hex as Modbus, though it does not look like it.")
+    ] = False,
+    zone: Annotated[
+        str, typer.Option(help="With --companion or --model: the time zone of the meter.")
+    ] = "Asia/Kolkata",
     as_json: JsonOption = False,
 ) -> None:
-    """Read DLMS traffic: HDLC, wrapper, APDUs and values, deciphered when keys are given.
+    """Read DLMS traffic (frames, APDUs, values, deciphered when keys are given) and Modbus (RTU, TCP, ASCII).
 
     Offsets are hexadecimal; `+` marks those in a deciphered or joined text. In a capture they are offsets
-    in its file, in a trace of --trace they count octets. DLMS is found in a capture on any port. What is
-    wrong is said with its offset, and the exit code is 1.
+    in its file, in a trace of --trace they count octets. DLMS and Modbus are found in a capture on any port;
+    hex is Modbus where it is whole frames of it. What is wrong is said with its offset, and the exit code is 1.
 
     Example: meter-gateway decode "C0 01 C1 00 08 00 00 01 00 00 FF 02 00"
     """
@@ -63,11 +74,14 @@ def decode(
         from gateway.cli.tools.recording import pieces_of, print_conversations
 
         if (pieces := pieces_of(content)) is not None:
-            print_conversations(pieces, known, as_json=as_json)
+            print_conversations(pieces, known, as_model=model, zone=zone, as_json=as_json)
             return
         octets = of_content(content)
     if len(octets) > MAX_OCTETS:
         raise UsageError(f"{trace} is too long for one trace")
+    if modbus or model is not None:
+        _print_modbus(octets, model, zone, as_json=as_json)
+        return
     found = decode_trace(
         octets,
         keys=known.keys,
@@ -76,6 +90,9 @@ def decode(
         dedicated=known.dedicated,
         pairs=known.pairs,
     )
+    if found.problem is not None and companion is None and is_modbus(octets):
+        _print_modbus(octets, model, zone, as_json=as_json)
+        return
     if as_json and companion is None:
         print_json(found.document())
     elif not as_json:
@@ -87,6 +104,29 @@ def decode(
         print_pushes(trace, companion, key_file=key_file, titles=titles, zone=zone, as_json=as_json)
     if found.problem is not None:
         print_problem(str(found.problem))
+        raise typer.Exit(Exit.FAILED)
+
+
+def is_modbus(octets: bytes) -> bool:
+    """Return whether octets are whole frames of Modbus; what is needed for that, DLMS does not wait for."""
+    from protocols.modbus.trace import framing_of
+
+    return framing_of(octets) is not None
+
+
+def _print_modbus(octets: bytes, model: str | None, zone: str, *, as_json: bool) -> None:
+    from gateway.cli.described_registers import described_by
+    from gateway.cli.tools.modbus_traffic import modbus_of_hex
+
+    found = modbus_of_hex(octets, described_by(model, zone))
+    if as_json:
+        print_json(found.document())
+    else:
+        for line in found.lines():
+            typer.echo(line)
+    for problem in found.problems:
+        print_problem(str(problem))
+    if found.problems:
         raise typer.Exit(Exit.FAILED)
 
 

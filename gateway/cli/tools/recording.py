@@ -40,12 +40,22 @@ def pieces_of(content: bytes) -> Pieces | None:
     return Pieces(_traced(text)) if is_trace(text) else None
 
 
-def print_conversations(pieces: Pieces, known: TraceState, *, as_json: bool) -> None:
-    """Print what a recording holds; exit with 1 where something is wrong, or nothing is DLMS.
+def print_conversations(
+    pieces: Pieces, known: TraceState, *, as_model: str | None, zone: str, as_json: bool
+) -> None:
+    """Print what a recording holds; exit with 1 where something is wrong, or nothing is DLMS or Modbus.
 
-    Each conversation begins with what is `known`.
+    Each conversation begins with what is `known`; registers are said to be what the model says.
     """
-    found = decode_conversations(pieces, lambda: replace(known, joined={}))
+    recorded = list(pieces)
+    found = decode_conversations(recorded, lambda: replace(known, joined={}))
+    if found.others:  # what tells Modbus takes libraries, which plain DLMS does not wait for
+        from gateway.cli.described_registers import described_by
+        from gateway.cli.tools.modbus_traffic import joined, modbus_conversations
+
+        modbus, others = modbus_conversations(recorded, described_by(as_model, zone))
+        if modbus:
+            found = joined(modbus.values(), decode_conversations(others, lambda: replace(known, joined={})))
     if as_json:
         damage = {"file": str(pieces.damage)} if pieces.damage else {}
         print_json(found.document() | damage)
@@ -57,9 +67,9 @@ def print_conversations(pieces: Pieces, known: TraceState, *, as_json: bool) -> 
     if pieces.damage is not None:
         print_problem(str(pieces.damage))
     if not found.parts and not found.problems:
-        print_problem(f"no DLMS found; {found.others} other conversations")
+        print_problem(f"no DLMS or Modbus found; {found.others} other conversations")
     elif found.others and not as_json:
-        print_problem(f"{found.others} other conversations are not DLMS and left out")
+        print_problem(f"{found.others} other conversations are neither DLMS nor Modbus and left out")
     if found.problems or pieces.damage is not None or not found.parts:
         raise typer.Exit(Exit.FAILED)
 

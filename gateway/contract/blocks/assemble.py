@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.contract.blocks.encode import Keyed, numbered
 from gateway.contract.blocks.types import GAPS_TYPE
@@ -21,8 +22,7 @@ class Sender:
     gateway: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberedBlock:
+class NumberedBlock(NamedTuple):
     """A block of a journal: captures first..last, its octets without number, and what they name."""
 
     first: int
@@ -80,5 +80,4 @@ def _frame(sender: Sender, type: str, schema: str) -> tuple[bytes, bytes, bytes]
 
 def _table(named: Iterable[Keyed]) -> bytes:
     """Return a table by key, each once, in the order in which they are named first."""
-    texts = {one.key: one.text for one in named}
-    return b"{%b}" % b",".join([b'"%b":%b' % (key.encode(), text) for key, text in texts.items()])
+    return b"{%b}" % b",".join({one.key: one.member for one in named}.values())

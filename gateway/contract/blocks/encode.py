@@ -22,7 +22,7 @@ from typing import NamedTuple
 from gateway.contract.blocks.canonical import KEY_OCTETS, canonical, key_of
 from gateway.contract.blocks.hashes import value_hash
 from gateway.contract.messages import rfc3339
-from gateway.contract.messages.texts import MAX_TEXT, decimal_text, quoted, quoted_often
+from gateway.contract.messages.texts import MAX_TEXT, decimal_text, quoted
 from mapping.directory import Attribution, Unattributed
 from protocols.reading import (
     Bits,
@@ -41,16 +41,22 @@ _LEAST_SCALER = -12
 _TENS = [10**n for n in range(-_LEAST_SCALER + 1)]
 MAX_LAYOUTS = 1_024
 """Layouts kept ready; a gateway sees some dozens."""
+MAX_HEADS = 4_096
+"""Heads of blocks kept ready: four profiles of a thousand meters."""
 SEQ_ROOM = 32
 """Octets that `numbered` and the comma between two blocks add, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """Canonical JSON with its key: a layout, or a list of holders, as the tables of a batch have it."""
+    """Canonical JSON with its key: a layout, or a list of holders. `member`: both, as in the tables of a batch."""
 
     key: str
     text: bytes
+    member: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "member", b'"%b":%b' % (self.key.encode(), self.text))
 
     @classmethod
     def of(cls, value: object) -> Keyed:
@@ -216,24 +222,52 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
 
 def block_head(template: BlockTemplate) -> tuple[bytes, bytes, bytes]:
     """Return the octets up to the first row, the beginning of what is checked, and what hashes of values begin with."""
-    received_at, layout = rfc3339(template.received_at), template.layout.keyed.key
-    members = [f'"clock":{template.clock}'] if template.clock else []
-    members.append(f'"directory":{quoted(template.directory)}')
-    if template.epoch:
-        members.append(f'"epoch":{template.epoch}')
-    if template.holders is not None:
-        members.append(f'"holders":"{template.holders.key}"')
-    if template.interval is not None:
-        members.append(f'"interval":{template.interval}')
-    meter = quoted_often(template.meter)
-    members += [f'"layout":"{layout}"', f'"meter":{meter}']
-    if template.reason is not None:
-        members.append(f'"reason":"{template.reason.value}"')
-    members.append(f'"received_at":"{received_at}"')
-    head = f'{{{",".join(members)},"captures":['.encode()
-    interval = "null" if template.interval is None else str(template.interval)
-    prefix = f'["{layout}",{meter},"{received_at}",{interval},'.encode()
-    return head, prefix, layout.encode()
+    received_at = rfc3339(template.received_at).encode()
+    holders = None if template.holders is None else template.holders.key
+    shared, layout, prefix, end_of_prefix = _shared_head(
+        template.meter,
+        template.layout.keyed.key,
+        template.directory,
+        template.epoch,
+        holders,
+        template.reason,
+        template.interval,
+    )
+    clock = b'"clock":%b,' % template.clock.encode() if template.clock else b""
+    head = b'{%b%b"%b","captures":[' % (clock, shared, received_at)
+    return head, b"%b%b%b" % (prefix, received_at, end_of_prefix), layout
+
+
+@lru_cache(maxsize=MAX_HEADS)
+def _shared_head(
+    meter: str,
+    layout: str,
+    directory: str,
+    epoch: int,
+    holders: str | None,
+    reason: Unattributed | None,
+    interval: int | None,
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return what heads of one meter share: members before `received_at`, layout, what is checked around it."""
+    members = [f'"directory":{quoted(directory)}']
+    if epoch:
+        members.append(f'"epoch":{epoch}')
+    if holders is not None:
+        members.append(f'"holders":"{holders}"')
+    if interval is not None:
+        members.append(f'"interval":{interval}')
+    name = quoted(meter)
+    members += [f'"layout":"{layout}"', f'"meter":{name}']
+    if reason is not None:
+        members.append(f'"reason":"{reason.value}"')
+    members.append('"received_at":')
+    spell = "null" if interval is None else str(interval)
+    return (
+        ",".join(members).encode(),
+        layout.encode(),
+        f'["{layout}",{name},"'.encode(),
+        f'",{spell},'.encode(),
+    )
 
 
 def _row(reading: ReadingSet, at: str, values: str, whole: bool) -> str:

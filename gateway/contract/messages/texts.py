@@ -7,8 +7,6 @@ from functools import lru_cache
 
 from protocols.reading import Number
 
-MAX_HEADS = 8_192
-"""Quantities (with unit) whose beginning is kept ready; a gateway sees some hundreds."""
 MAX_TEXT = 4_096
 """Characters of a text value that are kept; a meter's texts are far shorter."""
 
@@ -17,9 +15,6 @@ def quoted(text: str) -> str:
     """Return a JSON string, UTF-8 kept; half surrogates, which UTF-8 cannot carry, become `?`."""
     return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
 
-
-quoted_often = lru_cache(maxsize=MAX_HEADS)(quoted)
-"""`quoted` for texts that come again and again: meters, profiles, account numbers."""
 
 _POWERS: dict[int, tuple[int, str]] = {-n: (10**n, f"%d.%0{n}d") for n in range(1, 13)}
 

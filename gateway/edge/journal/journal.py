@@ -11,6 +11,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,8 @@ MAX_BODY = 1 << 20
 """Largest body of one entry, in octets: far above any block, far below any harm."""
 CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1 << 20
+LOOK_ENTRIES = 2_000
+"""Entries looked at in one turn of the journal's thread for the captures of one meter."""
 """Bounds of what is read at once, in entries and octets."""
 TAIL_ENTRIES = 4_096
 TAIL_BYTES = 8 << 20
@@ -264,6 +267,21 @@ class Journal:
         In place of an entry that is damaged in the file stand gaps.
         """
         return await self._ask(lambda store: store.read(first, last, min(limit, CHUNK_ENTRIES), CHUNK_BYTES))
+
+    async def of_meter(self, meter: str, since: datetime) -> list[Entry]:
+        """Return the blocks of a meter that were journaled from `since` on, in rising seq, some of before among them.
+
+        It looks at every entry since then, so it is for what is rare; other questions come between.
+        """
+        found: list[list[Entry]] = []
+        before = self.last_seq + 1
+        while True:
+            entries, before, oldest = await self._ask(
+                partial(JournalStore.of_meter, meter=meter, before=before, count=LOOK_ENTRIES)
+            )
+            found.append(entries)
+            if oldest is None or oldest < since:
+                return [entry for some in reversed(found) for entry in some]
 
     async def watermark(self, meter: str, profile: str) -> datetime | None:
         """Return the instant up to which all of the profile is journaled, None before the first.

@@ -352,6 +352,29 @@ class JournalStore:
                 rows.append(row)
         return rows
 
+    def of_meter(self, meter: str, before: int, count: int) -> tuple[list[Entry], int, datetime | None]:
+        """Look at the `count` entries below number `before` for the captures of a meter.
+
+        Returns them in rising seq, the number below which to look next, and when the oldest entry that was looked at
+        was journaled; None at the journal's beginning. What is damaged is left out.
+        """
+        streams = [number for (name, _), number in self.captures.streams.items() if name == meter]
+        with translated(self._path):
+            looked = self._db.execute(
+                "select min(seq), min(at) from (select seq, at from entry where seq < ? order by seq desc limit ?)",
+                (before, count),
+            ).fetchone()
+            if looked[0] is None:
+                return [], 0, None
+            # Only question marks are put into the statement.
+            marks = ",".join("?" * len(streams))
+            rows = self._db.execute(
+                f"select {COLUMNS} from entry where seq >= ? and seq < ? and stream in ({marks}) order by seq",
+                (looked[0], before, *streams),
+            ).fetchall()
+        entries = [entry_of(EntryRow(*row), self.templates.get) for row in rows]
+        return [e for e in entries if isinstance(e, Entry)], looked[0], datetime.fromtimestamp(looked[1], UTC)
+
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Return the instant up to which everything of the profile is journaled, None before the first."""
         return self.captures.watermark(meter, profile)

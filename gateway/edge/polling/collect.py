@@ -12,11 +12,13 @@ from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
 from gateway.edge.polling.event_logs import EventLogs
+from gateway.edge.polling.settling import Settlement
 from gateway.edge.polling.takings import Settle, Takings
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
-from protocols.errors import MeterProtocolError
+from protocols.errors import IdentityMismatch, MeterProtocolError
 from protocols.known import Known
+from protocols.modbus.memories import remembered
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession, TellsEventNews, Visit
 
@@ -67,7 +69,19 @@ class Collector:
         self._clock = clock
         self._backfill = backfill
         self._retried: dict[str, datetime] = {}
-        self._event_logs = EventLogs({} if known is None else known)
+        known = {} if known is None else known
+        self._event_logs = EventLogs(known)
+        self._known = known
+        self._settlement = Settlement(journal, appender, known, clock)
+
+    def doubted(self, meter: str) -> bool:
+        """Return whether a meter gives values that are not believed now."""
+        memory = remembered(self._known, meter)
+        return memory is not None and bool(memory.doubted)
+
+    async def disproved(self, meter: str, error: IdentityMismatch, *, news: bool) -> int:
+        """Settle what was read of a Modbus meter before another one answered; see `Settlement`."""
+        return await self._settlement.disproved(meter, error, news=news)
 
     async def visit(self, meter: str, profiles: Sequence[ProfileName]) -> Visit:
         """Return what a poll is about to read, for the opening of its session; raises JournalError."""

@@ -106,6 +106,7 @@ class MeterPoll:
         self._has_clock = True
         self._seen_clock: MeterClock | None = None
         self._clock_trusted: bool | None = None
+        self._doubted = False
         self._takings: Takings | None = None
 
     # -- when
@@ -192,6 +193,7 @@ class MeterPoll:
         now = self._clock.now()
         wanted = [p for p in profiles if p not in self._unsupported or self._due[p] <= now]
         self._counted = self.captures
+        was = self.state
         self._takings = takings = self._collector.takings(partial(self._settle, wanted))
         try:
             async with (
@@ -216,6 +218,7 @@ class MeterPoll:
             self._succeeded()
         finally:
             takings.hand_over()
+        await self._settle_identity(was)
         return MeterReport(
             meter=self.meter.meter,
             line=self.meter.line,
@@ -224,6 +227,18 @@ class MeterPoll:
             error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
+
+    async def _settle_identity(self, was: PollState) -> None:
+        """Where another Modbus meter answers now, it may have given what was read since the last proof."""
+        self._doubted = self._collector.doubted(self.meter.meter)
+        if not isinstance(self.error, IdentityMismatch) or self.meter.spec.modbus is None:
+            return
+        await self.settled()
+        news = was is not PollState.MISMATCH
+        try:
+            await self._collector.disproved(self.meter.meter, self.error, news=news)
+        except JournalError as error:  # the next look at who answers tries again
+            log.error("settling_refused", **self._where(), error=str(error))
 
     @property
     def under_way(self) -> bool:
@@ -364,11 +379,13 @@ class MeterPoll:
     def told(self) -> str:
         """Its health in one word, as the status tells it: new, ok, or the stable code of what is wrong.
 
-        `meter_clock` is told by a gateway that knows the time, of a meter that has no other fault.
+        `meter_clock` is told by a gateway that knows the time, of a meter that has no other fault, and
+        `readings_suspect` of one that gives values that are not believed.
         """
         if self.state is PollState.NEW:
             return "new"
-        doubtful = "meter_clock" if self._clock_trusted is False else "ok"
+        doubtful = "readings_suspect" if self._doubted else "ok"
+        doubtful = "meter_clock" if self._clock_trusted is False else doubtful
         return health_code(self.error) or doubtful
 
     def health(self) -> MeterHealth:

@@ -46,7 +46,9 @@ class OutgoingBatch:
     @property
     def count(self) -> int:
         """How many captures (or gaps) it carries."""
-        return sum(entry.count for entry in self.entries)
+        if len(self.entries) == 1:
+            return self.entries[0].count
+        return sum([entry.count for entry in self.entries])
 
 
 class _Group:
@@ -99,6 +101,7 @@ class Batcher:
         self._finished: set[int] = set()
         self._last_taken = cursor
         self._waiting = 0
+        self._places: dict[tuple[EntryKind, str], tuple[str, str]] = {}
 
     @property
     def full(self) -> bool:
@@ -126,7 +129,7 @@ class Batcher:
         """Accept entries in rising seq."""
         limits = self._limits
         for entry in entries:
-            key = (entry.kind, entry.profile if entry.kind is EntryKind.CAPTURE else "")
+            key = _key_of(entry)
             group = self._groups.get(key)
             if group is not None and not group.has_room(entry, limits):  # too large with it: go without it
                 self._complete(key)
@@ -188,8 +191,19 @@ class Batcher:
 
     def _where(self, entry: Entry) -> tuple[str, str]:
         """Return topic and type of message for an entry."""
-        if entry.kind is EntryKind.CAPTURE:
-            return self._topics.readings(self._gateway, entry.profile), READINGS_TYPE
-        if entry.kind is EntryKind.EVENT:
+        key = _key_of(entry)
+        if key not in self._places:
+            self._places[key] = self._place(*key)
+        return self._places[key]
+
+    def _place(self, kind: EntryKind, profile: str) -> tuple[str, str]:
+        if kind is EntryKind.CAPTURE:
+            return self._topics.readings(self._gateway, profile), READINGS_TYPE
+        if kind is EntryKind.EVENT:
             return self._topics.events(self._gateway), EVENTS_TYPE
         return self._topics.gaps(self._gateway), GAPS_TYPE
+
+
+def _key_of(entry: Entry) -> tuple[EntryKind, str]:
+    """Return what entries of one message have in common."""
+    return entry.kind, entry.profile if entry.kind is EntryKind.CAPTURE else ""

@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from time import monotonic
+from functools import lru_cache
+from time import monotonic, time
 
 import structlog
 
 from gateway.contract.blocks import GAPS_TYPE, NumberedBlock, Sender, assemble_blocks, assemble_gaps
 from gateway.contract.messages import rfc3339
+from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.edge.sinks.base import JournalReader
 from gateway.edge.sinks.batching import Batcher, BatchLimits, OutgoingBatch
@@ -207,10 +209,10 @@ class JournalPublisher:
 
 def batch_message(batch: OutgoingBatch, journal: JournalReader, gateway: str) -> bytes:
     """Return the message of a batch: the entries' own octets, spliced."""
-    sender = Sender(journal=journal.uuid, generation=journal.generation, gateway=gateway)
-    time = rfc3339(datetime.now(UTC).replace(microsecond=0))
+    sender = _sender(journal.uuid, journal.generation, gateway)
+    written = _text_of(int(time()))
     if batch.type == GAPS_TYPE:
-        return assemble_gaps([(entry.seq, entry.body) for entry in batch.entries], sender, time=time)
+        return assemble_gaps([(entry.seq, entry.body) for entry in batch.entries], sender, time=written)
     return assemble_blocks(
         [
             NumberedBlock(
@@ -225,5 +227,15 @@ def batch_message(batch: OutgoingBatch, journal: JournalReader, gateway: str) ->
         ],
         sender,
         type=batch.type,
-        time=time,
+        time=written,
     )
+
+
+@lru_cache(maxsize=4)
+def _sender(journal: str, generation: Generation, gateway: str) -> Sender:
+    return Sender(journal=journal, generation=generation, gateway=gateway)
+
+
+@lru_cache(maxsize=4)
+def _text_of(second: int) -> str:
+    return rfc3339(datetime.fromtimestamp(second, UTC))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import chain
 
 from protocols.reading import ProfileName, Quantity, ReadingSet, Remark, RemarkWord, Text, Value
@@ -22,16 +24,21 @@ def with_events(readings: Sequence[ReadingSet]) -> Sequence[ReadingSet]:
 
 def _events(reading: ReadingSet) -> Iterator[ReadingSet]:
     for remark in reading.remarks:
-        # One word is said once of a profile: no two events of one instant have one number.
-        number = 100 * _PROFILES.index(reading.profile) + _WORDS.index(remark.word)
-        yield ReadingSet(
-            profile=ProfileName.EVENTS,
-            at=reading.at,
-            values=tuple(_values(remark)),
-            received_at=reading.received_at,
-            meter_time=reading.meter_time,
-            occurrence=FIRST_OCCURRENCE + number,
-        )
+        event = event_of(remark, reading.at, reading.profile)
+        yield replace(event, received_at=reading.received_at, meter_time=reading.meter_time)
+
+
+def event_of(remark: Remark, at: datetime, profile: ProfileName = ProfileName.EVENTS) -> ReadingSet:
+    """Return the event of a remark at an instant; `profile` is what it is about."""
+    # One word is said once of a profile: no two events of one instant have one number.
+    number = 100 * _PROFILES.index(profile) + _WORDS.index(remark.word)
+    return ReadingSet(
+        profile=ProfileName.EVENTS,
+        at=at,
+        values=tuple(_values(remark)),
+        received_at=at,
+        occurrence=FIRST_OCCURRENCE + number,
+    )
 
 
 def _values(remark: Remark) -> Iterator[tuple[Quantity, Value]]:

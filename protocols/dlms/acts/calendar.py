@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocols.dlms.acts.programming import Act, Change, Effect, control_object
+from protocols.dlms.acts.programming import Act, Change, Effect, Fit, control_object
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import Companion
 from protocols.dlms.data.cosem_dates import CosemDate, CosemDateTime, CosemTime
@@ -80,9 +80,9 @@ def week_days(week: Week) -> tuple[int, ...]:
 
 def activity_calendar(companion: Companion, calendar: Calendar, at: CosemDateTime | None) -> Act:
     """Write the passive calendar, and activate it at a date-time of the meter's clock, or at once (None)."""
-    declared = control_object(companion, "activity_calendar")
-    obis = declared.obis
+    obis = control_object(companion, "activity_calendar").obis
     ref = ActivityCalendar(obis)
+    fits = _special_days_fit(companion, calendar)
     changes = [
         _change(ref.calendar_name_passive, ref.calendar_name_passive.build(calendar.name)),
         _change(ref.season_profile_passive, ref.season_profile_passive.build(calendar.seasons)),
@@ -99,7 +99,7 @@ def activity_calendar(companion: Companion, calendar: Calendar, at: CosemDateTim
             )
 
         changes.append(Change(places=(_target(when),), value=when.build(at), holds=holds))
-        return Act(name="activity-calendar", changes=tuple(changes))
+        return Act(name="activity-calendar", changes=tuple(changes), fits=fits)
     copies = tuple(
         (Target(ref.CLASS_ID, obis, number), Target(ref.CLASS_ID, obis, number - PASSIVE_TO_ACTIVE))
         for number in range(6, 10)
@@ -110,7 +110,30 @@ def activity_calendar(companion: Companion, calendar: Calendar, at: CosemDateTim
         changes=tuple(changes),
         effect=effect,
         warning="it rules at once: the tariff registers change from now on",
+        fits=fits,
     )
+
+
+def _special_days_fit(companion: Companion, calendar: Calendar) -> tuple[Fit, ...]:
+    """Return that the special days in the meter have day profiles in a calendar that is to rule them."""
+    if "special_days" not in companion.control:
+        return ()
+    entries = SpecialDaysTable(companion.control["special_days"].obis).entries
+    known = sorted(day.day_id for day in calendar.days)
+
+    def wrong(found: Mapping[Target, Data]) -> str:
+        days = [day for value in found.values() for day in entries.parse(value)]
+        return next(
+            (
+                f"the meter's special day {day.specialday_date} has day profile {day.day_id}, which the calendar lacks"
+                f" (it has {_listed(known)}): add it, or write the special days anew before"
+                for day in days
+                if day.day_id not in known and day.specialday_date != CosemDate()
+            ),
+            "",
+        )
+
+    return (Fit(targets=(_target(entries),), wrong=wrong),)
 
 
 def special_days(companion: Companion, days: Sequence[tuple[CosemDate, int]]) -> Act:
@@ -123,7 +146,45 @@ def special_days(companion: Companion, days: Sequence[tuple[CosemDate, int]]) ->
     ref = SpecialDaysTable(control_object(companion, "special_days").obis).entries
     value = ref.build(tuple(SpecialDay(n, date, day) for n, (date, day) in enumerate(days, 1)))
     warning = "" if days else "the table will be empty"
-    return Act(name="special-days", changes=(_change(ref, value),), warning=warning)
+    return Act(
+        name="special-days",
+        changes=(_change(ref, value),),
+        warning=warning,
+        fits=_calendar_fits(companion, days),
+    )
+
+
+def _calendar_fits(companion: Companion, days: Sequence[tuple[CosemDate, int]]) -> tuple[Fit, ...]:
+    """Return that the calendar in the meter has the day profiles of special days: the one that rules, or will."""
+    if "activity_calendar" not in companion.control:
+        return ()
+    ref = ActivityCalendar(companion.control["activity_calendar"].obis)
+    tables = (ref.day_profile_table_active, ref.day_profile_table_passive)
+
+    def wrong(found: Mapping[Target, Data]) -> str:
+        known = {
+            day.day_id
+            for table in tables
+            if (value := found.get(_target(table))) is not None
+            for day in table.parse(value)
+        }
+        if not found:
+            return ""
+        return next(
+            (
+                f"special day {date}: the meter's calendar has no day profile {day} (it has"
+                f" {_listed(sorted(known))}): write the activity calendar with it before"
+                for date, day in days
+                if day not in known
+            ),
+            "",
+        )
+
+    return (Fit(targets=tuple(map(_target, tables)), wrong=wrong),)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
 
 
 def switch_time(text: str) -> CosemTime:

@@ -8,14 +8,16 @@ what stands. What only takes effect by a method ends with it, and its effect is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from protocols.dlms.acts.judged import Holds, Judgement, Verdict, Wish, write_judged
+from protocols.dlms.acts.judged import Holds, Judgement, ReadsAndWrites, Verdict, Wish, write_judged
+from protocols.dlms.acts.values import in_type_of
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import Companion, ControlObject
 from protocols.dlms.data.cosem_dates import CosemDate, CosemTime
-from protocols.dlms.data.types import INTEGERS, Data, Tag, integer
+from protocols.dlms.data.types import Data, Tag, integer
 from protocols.dlms.objects.catalogue import attribute_label
 from protocols.dlms.objects.describe import describe
 from protocols.dlms.objects.schedules import ExecutionTime, SingleActionSchedule
@@ -60,6 +62,17 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What an act must agree with that stands in the meter already: attributes, and what is wrong beside them.
+
+    `wrong` is given those that the meter has, and returns "" where the act fits.
+    """
+
+    targets: tuple[Target, ...]
+    wrong: Callable[[Mapping[Target, Data]], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """A named act: its changes in their order, what it does besides, and what a person must know before."""
 
@@ -67,6 +80,7 @@ class Act:
     changes: tuple[Change, ...]
     effect: Effect | None = None
     warning: str = ""
+    fits: tuple[Fit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +93,19 @@ class Preview:
     after: str
 
 
-class Association(Protocol):
+class Association(ReadsAndWrites, Protocol):
     """What an act needs of an association."""
-
-    async def get(self, target: Target) -> Data:
-        """Read one attribute."""
-
-    async def set(self, target: Target, value: Data) -> None:
-        """Write one attribute, once."""
 
     async def action(self, target: Target, parameter: Data) -> Data | None:
         """Run one method, once."""
 
 
 async def preview(association: Association, act: Act) -> list[Preview]:
-    """Return what stands in the meter beside what the act would write; raises what reading raises."""
+    """Return what stands in the meter beside what the act would write; raises what reading raises.
+
+    LocalError where what stands in the meter and the act do not fit each other.
+    """
+    await _check_fits(association, act)
     found = []
     for change in await _counted(association, act):
         target, before = await _find(association, change)
@@ -119,7 +131,9 @@ async def perform(association: Association, act: Act) -> list[Judgement]:
     """Do the act; return the judgement of each change.
 
     Raises WriteNotKept, WriteUnproven, MeterRefused, NotSupported as `write_judged` does: the changes before stand.
+    LocalError, before anything is written, where what stands in the meter and the act do not fit each other.
     """
+    await _check_fits(association, act)
     judged = []
     for change in await _counted(association, act):
         target, before = await _find(association, change)
@@ -153,6 +167,16 @@ async def _counted(association: Association, act: Act) -> list[Change]:
     return found
 
 
+async def _check_fits(association: Association, act: Act) -> None:
+    for fit in act.fits:
+        found = {}
+        for target in fit.targets:
+            with suppress(NotSupported, MeterRefused):
+                found[target] = await association.get(target)
+        if why := fit.wrong(found):
+            raise LocalError(why)
+
+
 async def _find(association: Association, change: Change) -> tuple[Target, Data]:
     missing: NotSupported | None = None
     for target in change.places:
@@ -172,18 +196,6 @@ def shown(target: Target, data: Data) -> str:
     """Return a value as people read it; never a secret."""
     found = describe(target.class_id, 0, target.index, data)
     return str(found) if found not in ([], "") else "nothing"
-
-
-def in_type_of(value: Data, before: Data) -> Data:
-    """Return a whole number in the type that the meter shows; LocalError when it does not fit."""
-    number = value.integer
-    if number is None or before.tag not in INTEGERS:
-        return value
-    octets, signed = INTEGERS[before.tag]
-    low, high = (-(1 << 8 * octets - 1), (1 << 8 * octets - 1) - 1) if signed else (0, (1 << 8 * octets) - 1)
-    if not low <= number <= high:
-        raise LocalError(f"{number} does not fit the meter's {before.tag.name.lower()} ({low}..{high})")
-    return Data(before.tag, number)
 
 
 def places_of(companion: Companion, act: str) -> list[tuple[Target, ...]]:

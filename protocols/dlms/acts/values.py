@@ -73,3 +73,15 @@ def _octets(text: str) -> bytes:
         return bytes.fromhex(text)
     except ValueError as error:
         raise LocalError(f"`{text}` is no octet-string: hex digits, or text in quotes") from error
+
+
+def in_type_of(value: Data, before: Data) -> Data:
+    """Return a whole number in the type that the meter shows; LocalError when it does not fit."""
+    number = value.integer
+    if number is None or before.tag not in INTEGERS:
+        return value
+    octets, signed = INTEGERS[before.tag]
+    low, high = (-(1 << 8 * octets - 1), (1 << 8 * octets - 1) - 1) if signed else (0, (1 << 8 * octets) - 1)
+    if not low <= number <= high:
+        raise LocalError(f"{number} does not fit the meter's {before.tag.name.lower()} ({low}..{high})")
+    return Data(before.tag, number)

@@ -43,16 +43,74 @@ def sdm120(serial: int, values: Mapping[int, float] | None = None) -> Cells:
 
 @dataclass
 class RawMeter:
-    """One meter: what it holds, and the answer to a request's PDU."""
+    """One meter: what it holds, and the answer to a request's PDU.
+
+    `server_id` is what function 17 gives, `objects` those of 43/14, `records` the words of files by file and record;
+    of `cells` only those of `writable` addresses are taken by functions 5, 6 and 16, into functions 1 and 3.
+    """
 
     unit: int
     cells: Cells = field(default_factory=dict)
+    server_id: bytes = b""
+    objects: dict[int, bytes] = field(default_factory=dict)
+    records: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    writable: frozenset[int] = frozenset()
+    written: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
 
     def pdu(self, request: bytes) -> bytes:
         """Return the PDU of the answer; exception 1 or 2 for what the meter has not."""
-        function, address, count = request[0], *struct.unpack(">HH", request[1:5])
-        if function not in (3, 4):
-            return bytes((function | 0x80, 1))
+        match request[0]:
+            case 1 | 2:
+                return self._bits(request)
+            case 5 | 6 | 16:
+                return self._write(request)
+            case 17 if self.server_id:
+                return bytes((17, len(self.server_id))) + self.server_id
+            case 20 if self.records:
+                return self._record(request)
+            case 43 if self.objects:
+                return self._object(request)
+            case 3 | 4:
+                return self._registers(request)
+        return bytes((request[0] | 0x80, 1))
+
+    def _bits(self, request: bytes) -> bytes:
+        function, address, count = struct.unpack(">BHH", request[:5])
+        bits = [self.cells.get((function, a)) for a in range(address, address + count)]
+        if None in bits:
+            return bytes((function | 0x80, 2))
+        packed = sum((bit or 0) << i for i, bit in enumerate(bits))
+        size = -(-count // 8)
+        return bytes((function, size)) + packed.to_bytes(size, "little")
+
+    def _write(self, request: bytes) -> bytes:
+        function, address, word = struct.unpack(">BHH", request[:5])
+        words: tuple[int, ...] = (word,)
+        if function == 16:
+            words = struct.unpack(f">{word}H", request[6 : 6 + 2 * word])
+        if not set(range(address, address + len(words))) <= self.writable:
+            return bytes((function | 0x80, 2))
+        self.written.append((function, address, words))
+        for i, one in enumerate(words):
+            self.cells[1 if function == 5 else 3, address + i] = one == 0xFF00 if function == 5 else one
+        return request[:5]
+
+    def _record(self, request: bytes) -> bytes:
+        _, _, _, file, record, count = struct.unpack(">BBBHHH", request[:9])
+        words = self.records.get((file, record))
+        if words is None or len(words) < count:
+            return bytes((20 | 0x80, 2))
+        data = struct.pack(f">{count}H", *words[:count])
+        return bytes((20, 2 + len(data), 1 + len(data), 6)) + data
+
+    def _object(self, request: bytes) -> bytes:
+        text = self.objects.get(request[3])
+        if text is None:
+            return bytes((43 | 0x80, 2))
+        return bytes((43, 14, 4, 0x83, 0, 0, 1, request[3], len(text))) + text
+
+    def _registers(self, request: bytes) -> bytes:
+        function, address, count = struct.unpack(">BHH", request[:5])
         words = [self.cells.get((function, a)) for a in range(address, address + count)]
         if None in words:
             return bytes((function | 0x80, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -25,6 +25,7 @@ from protocols.dlms.data.types import (
     unsigned,
 )
 from protocols.dlms.objects import Day, DayAction, Season, Week
+from protocols.dlms.objects.schedules import ActivityCalendar, SpecialDay, SpecialDaysTable
 from protocols.errors import LocalError, MeterRefused, NotSupported, WriteNotKept
 from protocols.reading import Obis
 
@@ -197,3 +198,49 @@ def test_a_date_has_one_special_day() -> None:
     republic = CosemDate(month=1, day=26)
     with pytest.raises(LocalError, match="there twice"):
         special_days(INDIA, [(republic, 2), (CosemDate(year=2027, month=1, day=26), 2), (republic, 3)])
+
+
+# calendars and special days name each other's day profiles
+
+SPECIAL = SpecialDaysTable(Obis(0, 0, 11, 0, 0)).entries
+
+
+def with_days(active: Sequence[int], passive: Sequence[int], special: Sequence[int]) -> Meter:
+    """A meter whose calendar has these day profiles, and special days with those."""
+    switch = calendar().days[0].day_schedule
+    rules = ActivityCalendar(CALENDAR)
+    ref = rules.day_profile_table_active, rules.day_profile_table_passive
+    tables = [
+        (Target(20, r.obis, r.number), r.build(tuple(Day(n, switch) for n in ids)))
+        for r, ids in zip(ref, (active, passive), strict=True)
+    ]
+    days = SPECIAL.build(tuple(SpecialDay(n, CosemDate(month=1, day=n), d) for n, d in enumerate(special, 1)))
+    return Meter(*tables, (Target(11, SPECIAL.obis, 2), days))
+
+
+@pytest.mark.parametrize(("active", "passive"), [([1, 2, 9], [1]), ([1], [2, 9, 1])])
+async def test_a_special_day_has_a_day_profile_of_the_calendar_that_rules_or_will(
+    active: list[int], passive: list[int]
+) -> None:
+    meter = with_days(active, passive, [])
+    await perform(
+        meter, special_days(INDIA, [(CosemDate(month=1, day=26), 9), (CosemDate(month=8, day=15), 2)])
+    )
+    assert meter.writes == 1
+    with pytest.raises(LocalError, match=r"no day profile 3 \(it has 1, 2, 9\)"):
+        await preview(meter, special_days(INDIA, [(CosemDate(month=1, day=26), 3)]))
+    with pytest.raises(LocalError, match="no day profile 3"):
+        await perform(meter, special_days(INDIA, [(CosemDate(month=1, day=26), 3)]))
+    assert meter.writes == 1
+
+
+async def test_a_calendar_keeps_the_day_profiles_of_the_special_days() -> None:
+    meter = with_days([1, 7], [1, 7], [1, 7])
+    with pytest.raises(LocalError, match=r"day profile 7, which the calendar lacks \(it has 1\)"):
+        await preview(meter, activity_calendar(INDIA, calendar(), None))
+
+
+async def test_special_days_of_a_meter_that_shows_no_calendar_are_written() -> None:
+    meter = Meter((Target(11, SPECIAL.obis, 2), SPECIAL.build(())))
+    await perform(meter, special_days(INDIA, [(CosemDate(month=1, day=26), 3)]))
+    assert meter.writes == 1
