@@ -60,12 +60,14 @@ Note = TypeVar("Note")
 class LineMemory:
     """What a protocol must know of a line from turn to turn, one note of each type; it lives as long as the line.
 
-    `redials` says that a new connection may work where the present one is closed or silent, `sends` how many messages
-    have left so far: a talker that is cancelled while it sends learns from it whether its message did.
+    `redials` says that a new connection may work where the present one is closed or silent, `lossy` that a message may
+    be lost on its way without anybody's fault (datagrams). `sends` counts the messages that have left: a talker that is
+    cancelled while it sends learns from it whether its message did.
     """
 
-    def __init__(self, *, redials: bool = False) -> None:
+    def __init__(self, *, redials: bool = False, lossy: bool = False) -> None:
         self.redials = redials
+        self.lossy = lossy
         self.sends = 0
         self._notes: dict[type, object] = {}
         self._listeners: list[Callable[[bytes, float], None]] = []

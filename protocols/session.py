@@ -329,23 +329,56 @@ DLMS_SETTINGS: Mapping[str, SettingType] = MappingProxyType(
 class ModbusSettings:
     """How to reach a Modbus meter.
 
-    `unit` is its id (1 to 247), `model` the name of a shipped model (`protocols.modbus.model_names`), of one in the
-    folder `models`, or a file; `framing` is `tcp` or `rtu`. `timeout` seconds is the wait for an answer to begin,
-    `worst_latency` how many seconds later an answer may still come: on RTU the line is kept quiet for so long after a
-    request without answer. `trusted`: nobody else can talk on the line, so the relay may be moved.
+    `unit` is its id (1 to 247; over TCP also 0 and 255), `model` the name of a shipped model
+    (`protocols.modbus.model_names`), of one in the folder `models`, or a file; `framing` is `tcp`, `rtu` or `ascii`.
+    `trusted`: nobody else can talk on the line, so the relay may be moved. Limits and meaning of the others stand in
+    their annotations, so that configuration files and commands take them from here (`MODBUS_SETTINGS`).
+
+    `timeout` seconds is the wait for an answer to begin at first contact; later it follows what the meter takes.
+    After a request without answer the line is quiet for `worst_latency` seconds, so that no request collides with a
+    late answer, and for `late_answer_max` seconds nothing is asked of that meter whose answer would look the same:
+    both where no transaction id tells answers apart. `answer_unit`, `own_transactions` and `one_request` are manners
+    of gateways; MeterConfigError where a setting is outside its limit.
+
     `sanctioned_load` in kW bounds by how much its energies can grow; without it the kind of meter does. `vouched_at`:
     somebody has seen that this meter is the one it is taken for, and what it showed before counts for nothing.
     """
 
-    unit: int
+    unit: Annotated[int, Bounds(0, 255), "Modbus unit id."]
     model: str
     models: Path | None = None
     sanctioned_load: float | None = None
     vouched_at: datetime | None = None
     trusted: bool = False
     framing: str = "tcp"
-    timeout: float = 1.0
-    worst_latency: float = 0.5
+    timeout: Annotated[float, Bounds(0, 60, above=True), "Wait for an answer at first contact, seconds."] = (
+        1.0
+    )
+    worst_latency: Annotated[
+        float, Bounds(0, 60), "Modbus: quiet after a request without answer, seconds."
+    ] = 0.5
+    late_answer_max: Annotated[
+        float, Bounds(0, 120), "Modbus: how late an answer may come at all, seconds."
+    ] = 10.0
+    answer_unit: (
+        Annotated[int, Bounds(0, 255), "Modbus TCP: the unit in all answers, mostly 0 or 255."] | None
+    ) = None
+    own_transactions: Annotated[bool, "Modbus TCP: the gateway numbers its answers as it likes."] = False
+    one_request: Annotated[bool, "Modbus TCP: one request a connection."] = False
+
+    def __post_init__(self) -> None:
+        for name, kind in MODBUS_SETTINGS.items():
+            value = getattr(self, name)
+            if kind.limit is not None and not (value is None and kind.optional) and value not in kind.limit:
+                raise MeterConfigError(f"{name} = {value!r}: {kind.limit} is allowed")
+        if self.framing != "tcp" and not 1 <= self.unit <= 247:
+            raise MeterConfigError(f"unit = {self.unit}: 1 to 247 is allowed on a bus")
+
+
+MODBUS_SETTINGS: Mapping[str, SettingType] = MappingProxyType(
+    {name: SettingType.of(hint) for name, hint in get_type_hints(ModbusSettings, include_extras=True).items()}
+)
+"""The type of each setting of `ModbusSettings` by its name, in the order of their declaration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,9 @@ class ImageSection(Section):
     `file` stands beside the declaration. `maker` are the FLAG letters, `models` what the nameplate may show as model,
     `hardware` what Data objects of the meter must show, by OBIS code. `version` is what the meter shows once the image
     runs, `identification` the name it is transferred under (text, or `hex:` and digits). `from_versions` lists the
-    firmware that may be upgraded; empty is any. `signature` is made by `firmware image --sign-key`.
+    firmware that may be upgraded; empty is any. `meter_signature` (hex digits) is what the meter must show as the
+    image's signature before it is activated, where the maker says it. `signature` is made by
+    `firmware image --sign-key`.
     """
 
     file: Text
@@ -39,6 +41,7 @@ class ImageSection(Section):
     version: Text
     identification: Annotated[str, Field(min_length=1, max_length=4 + 2 * MAX_IDENTIFICATION)]
     from_versions: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
+    meter_signature: Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,1024}$")] | None = None
     signature: Annotated[str, Field(max_length=16_384)] | None = None
 
     @field_validator("file")
@@ -119,12 +122,14 @@ def image_of(section: ImageSection, content: bytes) -> FirmwareImage:
         version=section.version,
         identification=identification_of(section.identification),
         from_versions=section.from_versions,
+        signature=bytes.fromhex(section.meter_signature or ""),
     )
 
 
 def signed_text(section: ImageSection) -> bytes:
     """Return the octets that a signature is made of: all of the declaration, whatever its form in the file."""
-    fields = section.model_dump(mode="json", exclude={"signature", "file"})
+    unsaid = set() if section.meter_signature else {"meter_signature"}  # as before there was such a field
+    fields = section.model_dump(mode="json", exclude={"signature", "file"} | unsaid)
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -154,6 +159,8 @@ def declare(section: ImageSection, key: bytes | None = None) -> str:
         lines.append(
             f"{name} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}"
         )
+    if section.meter_signature is not None:
+        lines.append(f"meter_signature = {json.dumps(section.meter_signature)}")
     if signature is not None:
         lines.append(f"signature = {json.dumps(signature)}")
     lines += ["", "[image.hardware]"]

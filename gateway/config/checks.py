@@ -52,7 +52,7 @@ def _twice(kind: str, done: str, table: str, name: str, first: Mapping[str, int]
 def _unfit(line: LineSection, meter: MeterSection) -> str:
     """Return why a meter cannot be on a line; "" when it can."""
     framing = meter.dlms.framing if meter.dlms is not None else None
-    if (line.kind == "udp") != (framing == "wrapper-udp"):
+    if meter.modbus is None and (line.kind == "udp") != (framing == "wrapper-udp"):
         return f'line `{line.name}` is {line.kind}: a udp line and `framing = "wrapper-udp"` go together'
     if line.mode_e and framing != "hdlc":
         return f'line `{line.name}` has `mode_e`, which needs a DLMS meter with `framing = "hdlc"`'

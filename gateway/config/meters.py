@@ -21,6 +21,8 @@ from protocols.session import DlmsSettings, MeterSpec, ModbusSettings
 class LineSection(Section):
     """One communication path.
 
+    `device` is best a name below `/dev/serial/by-id`, which stays the adapter's. `data_bits` are 7 for Modbus ASCII on
+    most meters; `rs485` lets the UART's driver switch the transceiver, where a board has it on RTS.
     `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
     it out for meters that speak HDLC at once. With `kind = "dial-in"` the meter opens the TCP connection to the
     [push] port; `address`, its own IP address, makes it known at once (else by its first push, or by being asked).
@@ -41,6 +43,8 @@ class LineSection(Section):
     baud: Annotated[int, Field(ge=300, le=921600)] = 9600
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
+    data_bits: Literal[7, 8] = 8
+    rs485: bool = False
     mode_e: bool = False
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""
     segment: Name | None = None
@@ -71,14 +75,23 @@ class ModbusSection(Section):
     `sanctioned_load` in kW: an energy that grew by more than three times of it is suspect. `vouched_at` is when
     somebody saw that this meter is the one that `meter` names, with a zone: what it showed before counts for nothing.
     `model` is the name of a shipped model, or of one in the folder that [modbus] names (docs/modbus.md). `framing`
-    follows from the line where nothing is said: `tcp` on a tcp line, `rtu` on serial and rtu-over-tcp lines.
+    follows from the line where nothing is said: `tcp` on tcp and udp lines, `rtu` on serial and rtu-over-tcp lines.
+    `timeout` is the wait for an answer at first contact; later it follows what the meter takes. After a request without
+    answer the line is quiet for `worst_latency`, and for `late_answer_max` nothing is asked of that meter whose answer
+    would look the same (seconds, both). `unit` may be 0 or 255 over TCP; `answer_unit` is what a gateway writes in all
+    its answers instead, `own_transactions` is for one that numbers its answers itself, `one_request` for one that takes
+    one request a connection.
     """
 
-    unit: Annotated[int, Field(ge=1, le=247)]
+    unit: Annotated[int, Field(ge=0, le=255)]
     model: Name
-    framing: Literal["tcp", "rtu"] | None = None
+    framing: Literal["tcp", "rtu", "ascii"] | None = None
     timeout: Annotated[float, Field(gt=0, le=60)] = 1.0
     worst_latency: Annotated[float, Field(ge=0, le=60)] = 0.5
+    late_answer_max: Annotated[float, Field(ge=0, le=120)] = 10.0
+    answer_unit: Annotated[int, Field(ge=0, le=255)] | None = None
+    own_transactions: bool = False
+    one_request: bool = False
     sanctioned_load: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     vouched_at: AwareDatetime | None = None
 

@@ -9,12 +9,20 @@ from typing import NamedTuple
 from gateway.config.meters import LineSection, MeterSection, ModbusSection
 from gateway.config.types import Section
 from protocols.errors import MeterConfigError
-from protocols.modbus.library import known_names, load_model
+from protocols.modbus.library import all_models, known_names, load_model
 from protocols.toml_lines import Path as Trail
 from protocols.toml_mistakes import nearest_name
 
-FRAMINGS = {"tcp": ("tcp", "rtu"), "rtu-over-tcp": ("rtu",), "serial": ("rtu",)}
+FRAMINGS = {
+    "tcp": ("tcp", "rtu"),
+    "udp": ("tcp", "rtu"),
+    "rtu-over-tcp": ("rtu", "ascii"),
+    "serial": ("rtu", "ascii"),
+}
 """The framings that go over a line of each kind, the usual one first."""
+
+
+MAX_BUS_UNIT = 247
 
 
 class ModelsSection(Section):
@@ -49,6 +57,10 @@ def check_modbus(
         kind = kinds.get(meter.line, "")
         if kind and (why := _framing_unfit(meter.line, kind, meter.modbus.framing)):
             yield ModelFinding(("meters", i, "modbus", "framing"), why)
+        on_bus = bool(kind) and (meter.modbus.framing or usual_framing(kind)) != "tcp"
+        if on_bus and not 1 <= meter.modbus.unit <= MAX_BUS_UNIT:
+            problem = f"unit {meter.modbus.unit} is none of a bus: 1 to {MAX_BUS_UNIT}"
+            yield ModelFinding(("meters", i, "modbus", "unit"), problem)
         first = taken.setdefault((meter.line, meter.modbus.unit), i)
         if first != i:
             problem = (
@@ -75,6 +87,14 @@ def _model_fits(
     if lacking := [str(profile) for profile in meter.profiles if profile not in model.profiles]:
         problem = f"the model `{model.name}` has no {', '.join(lacking)}; it has {', '.join(model.profiles)}"
         yield ModelFinding(("meters", i, "profiles"), problem, nearest_name(lacking[0], model.profiles))
+
+
+def broken_models(models: Path | None) -> list[str]:
+    """Return what is wrong in the files of a user's folder, also those that no meter has; none stops the gateway."""
+    try:
+        return [str(entry.problem) for entry in all_models(models) if entry.problem is not None]
+    except MeterConfigError as error:
+        return [str(error)]
 
 
 def _framing_unfit(line: str, kind: str, framing: str | None) -> str:

@@ -74,7 +74,7 @@ class UdpLine(BaseLine):
 
     def __init__(self, name: str, host: str, port: int) -> None:
         super().__init__(name)
-        self.memory = LineMemory(redials=True)
+        self.memory = LineMemory(redials=True, lossy=True)
         self._host = host
         self._port = port
 

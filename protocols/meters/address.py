@@ -11,7 +11,6 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,7 +19,15 @@ from protocols.errors import MeterConfigError, SecretMissing
 from protocols.meters.key_file import PAIRS, KeyFile
 from protocols.meters.lines import LineSettings
 from protocols.meters.titles import TITLE_OCTETS, client_title, system_title
-from protocols.session import DLMS_SETTINGS, Auth, DlmsSettings, MeterSpec, ModbusSettings, SettingType
+from protocols.session import (
+    DLMS_SETTINGS,
+    MODBUS_SETTINGS,
+    Auth,
+    DlmsSettings,
+    MeterSpec,
+    ModbusSettings,
+    SettingType,
+)
 
 DLMS_PORT, MODBUS_PORT = 4059, 502
 """Registered ports: DLMS/COSEM wrapper, Modbus."""
@@ -33,17 +40,13 @@ _LINE_SETTINGS = {
     "baud": SettingType(plain=int),
     "parity": SettingType(plain=str),
     "stop_bits": SettingType(plain=int),
+    "data_bits": SettingType(plain=int),
+    "rs485": SettingType(plain=bool),
     "mode_e_address": SettingType(plain=str),
 }
 _METER_SETTINGS = {"meter": SettingType(plain=str), "zone": SettingType(plain=str)}
-_MODBUS_SETTINGS = {
-    "unit": SettingType(plain=int),
-    "model": SettingType(plain=str),
-    "models": SettingType(plain=Path),
-    "framing": SettingType(plain=str),
-    "timeout": SettingType(plain=float),
-    "worst_latency": SettingType(plain=float),
-}
+_OF_THE_SITE = {"trusted", "sanctioned_load", "vouched_at"}
+_MODBUS_SETTINGS = {name: kind for name, kind in MODBUS_SETTINGS.items() if name not in _OF_THE_SITE}
 _PAIR_REFS = {f"{name}_ref": name for name in PAIRS}
 _OF_THE_KEY_FILE = {
     "password_ref",
@@ -117,7 +120,7 @@ def modbus_settings(line: LineSettings, given: Mapping[str, Any]) -> ModbusSetti
     for name, example in (("unit", "1"), ("model", "abb-b23")):
         if name not in given:
             raise MeterConfigError(f"a Modbus meter needs `{name}`, for example {name}={example}")
-    framing = "tcp" if line.kind == "tcp" else "rtu"
+    framing = "tcp" if line.kind in ("tcp", "udp") else "rtu"
     return ModbusSettings(**{"framing": framing, **_taken(given, _MODBUS_SETTINGS)})
 
 

@@ -16,7 +16,8 @@ class LineSettings:
     """Where a line leads.
 
     `kind` is `tcp`, `rtu-over-tcp` or `udp`, which need `host` and `port`, or `serial`, which needs `device`.
-    `baud`, `parity` (N, E, O) and `stop_bits` count for serial lines only. `mode_e` opens an optical probe with
+    `baud`, `parity` (N, E, O), `stop_bits`, `data_bits` (8, or 7 for ASCII) and `rs485` (the UART's own RS-485 mode)
+    count for serial lines only. `mode_e` opens an optical probe with
     the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted and `mode_e_address` the meter's address
     in it ("" = any meter).
     """
@@ -28,6 +29,8 @@ class LineSettings:
     baud: int = 9600
     parity: str = "N"
     stop_bits: int = 1
+    data_bits: int = 8
+    rs485: bool = False
     mode_e: bool = False
     mode_e_address: str = ""
 
@@ -49,4 +52,6 @@ def make_line(name: str, settings: LineSettings) -> Line:
         baud=settings.baud,
         parity=settings.parity,
         stop_bits=settings.stop_bits,
+        data_bits=settings.data_bits,
+        rs485=settings.rs485,
     )

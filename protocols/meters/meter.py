@@ -91,6 +91,13 @@ class Row(Mapping[str, Cell]):
         value = self._value(obis)
         return value.reason if isinstance(value, Missing) else None
 
+    def suspect(self, obis: str) -> bool:
+        """Return whether a value was read and cannot be; KeyError when the row lacks the column."""
+        self._value(obis)
+        quantity = Quantity.of(obis)
+        whole = not self.reading.suspect and self.quality is Quality.SUSPECT
+        return whole or quantity in self.reading.suspect
+
     def name(self, obis: str) -> str:
         """Return the readable name of a column (`voltage_l1`), or its code when it has none; KeyError as above."""
         self._value(obis)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Frame as HdlcFrame
 from protocols.dlms.framing.hdlc import FrameDecoder
-from protocols.modbus.client import EXCEPTIONS
+from protocols.modbus.failure import EXCEPTIONS
 from protocols.modbus.hunt import MAX_FRAME, Frame, as_request, frame_at
 from protocols.modbus.requests import Request
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from protocols.errors import MeterProtocolError
@@ -123,8 +122,8 @@ class LineAccount:
         return self._latencies.get(unit, LatencyFacts())
 
     def learn(self, unit: int, facts: LatencyFacts) -> None:
-        """Take over what was known of a unit's latency, unless more is known already."""
-        if facts.answers > self.latency(unit).answers:
+        """Take over what an earlier run knew of a unit's latency, unless something is known already."""
+        if not self.latency(unit).answers:
             self._latencies[unit] = facts
 
     def measured(self, unit: int, seconds: float) -> None:
@@ -258,31 +257,3 @@ def account_of(line: object) -> LineAccount:
     account.memory, account.unused = memory, unused_of(line)
     memory.listen(account.overhear)
     return account
-
-
-def named(found: Iterable[Overheard], request: Request) -> list[str]:
-    """Say in words what came in the place of an answer, each thing once."""
-    return list(dict.fromkeys(text for one in found if (text := _text(one, request))))
-
-
-def _text(one: Overheard, request: Request) -> str | None:
-    frame = one.frame
-    match one.cause:
-        case Unused.OTHER_MASTER:
-            return "another master talks on this line"
-        case Unused.WRONG_ADDRESS:
-            return f"unit {frame.unit} answers instead of unit {request.unit}"
-        case Unused.ECHO:
-            return "the line gives back what is sent on it"
-        case Unused.FOREIGN_TRANSACTION:
-            return (
-                f"an answer with transaction {frame.transaction} came, which was not asked: where this gateway numbers"
-                " its answers itself, set own_transactions = true"
-            )
-    if one.explained:
-        return None
-    function = frame.pdu[0] & 0x7F
-    if function != request.function:
-        return f"the answer is to function {function}, not {request.function}"
-    wanted = request.data_octets
-    return f"the answer has {frame.pdu[1]} octets of data{'' if wanted is None else f', not {wanted}'}"

@@ -13,17 +13,17 @@ from protocols.errors import (
     MeterBusy,
     MeterError,
     MeterProtocolError,
-    MeterRefused,
     MeterSilent,
 )
 from protocols.line import LineIO
-from protocols.modbus.account import GATEWAY_CODES, LineAccount, named
+from protocols.modbus.account import GATEWAY_CODES, LineAccount
+from protocols.modbus.failure import no_answer, refusal
 from protocols.modbus.frames import Frames, frames_for
 from protocols.modbus.hunt import Hunt
 from protocols.modbus.latency import ENOUGH
 from protocols.modbus.requests import Answer, Request
 
-__all__ = ["EXCEPTIONS", "REFUSED_ADDRESS", "ModbusClient", "Pauses", "frames_for"]
+__all__ = ["ModbusClient", "Pauses", "frames_for"]
 
 OCTET_GAP = 0.25
 """Least pause that ends an answer; operating systems and converters stretch t1.5 by far."""
@@ -46,20 +46,7 @@ IDLE_CONNECTION = 10.0
 REOPEN_REST = 60.0
 """Seconds for which no new connection is tried again after one that was as silent as the last."""
 
-EXCEPTIONS = {
-    1: "illegal function",
-    2: "illegal data address",
-    3: "illegal data value",
-    4: "device failure",
-    5: "acknowledge",
-    6: "device busy",
-    8: "memory parity error",
-    10: "gateway path unavailable",
-    11: "gateway target does not respond",
-}
 DEVICE_BUSY = 6
-REFUSED_ADDRESS = (1, 2, 3)
-"""Exceptions that a smaller or other request may avoid (function, address, count)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +139,7 @@ class ModbusClient:
         return await self._ask_again_once(request, since)
 
     async def _ask_again_once(self, request: Request, since: float) -> Answer:
+        account = self._account
         had_answered, self._has_answered = self._has_answered, False
         try:
             return await self._ask(request, since)
@@ -163,7 +151,7 @@ class ModbusClient:
             # time that a bus with dead meters takes.
             if request.writes or self._gateway_spoke:
                 raise
-            if not had_answered and not await self._heard_late(request):
+            if not (had_answered or account.memory.lossy or await self._heard_late(request)):
                 raise
         return await self._ask(request, since)
 
@@ -188,7 +176,7 @@ class ModbusClient:
             error.with_context(doing=str(request))
             raise
         if answer.exception is not None:
-            raise _exception(answer.exception).with_context(doing=str(request))
+            raise refusal(answer.exception).with_context(doing=str(request))
         return answer
 
     async def _connected(self, request: Request, since: float) -> Answer:
@@ -362,25 +350,9 @@ class ModbusClient:
                 account.gateway_kept_silent()
             raise MeterSilent(f"no answer in {wait:g} s")
         account.heard(now)
-        said = named(found, request)
-        if passed.contested:
-            raise MeterProtocolError(
-                f"another master talks on this line and asks unit {request.unit} the same: whose answer came cannot"
-                " be told"
-            )
-        if passed.bad_checks:
-            raise MeterProtocolError(
-                f"the check sum of the answer is wrong ({passed.octets} octets came): noise on the line, or two meters"
-                f" answer at {request.unit}"
-            )
-        if begun:
-            raise MeterProtocolError(f"the answer broke off after {passed.octets} octets")
-        if all(one.explained for one in found) and not passed.garbage:
-            raise MeterSilent("; ".join([f"no answer in {wait:g} s", *said]))
-        await self._io.drain(GARBAGE_SILENCE)
         if passed.garbage:
-            said.append(f"{passed.garbage} octets came that are no frame")
-        raise MeterProtocolError("; ".join(said))
+            await self._io.drain(GARBAGE_SILENCE)
+        raise no_answer(request, passed, found, begun=begun, wait=wait)
 
     def _refuse_a_second(self, request: Request, hunt: Hunt, answer: Answer, now: float) -> None:
         """Take note of what came behind the answer; MeterProtocolError when it is another answer to the request."""
@@ -423,7 +395,7 @@ class ModbusClient:
     @property
     def _hears_gateway(self) -> bool:
         """Say whether a gateway may stand between, which speaks for silent meters."""
-        return self._redials and self._frames.name == "tcp"
+        return self._redials and not self._account.memory.lossy and self._frames.name == "tcp"
 
     def _wait(self, unit: int) -> float:
         """Return how long to wait for an answer: for the meter, and for the word of a gateway before it."""
@@ -433,12 +405,3 @@ class ModbusClient:
         if gateway.speaks_after is None:
             return max(wait, GATEWAY_PATIENCE)
         return max(wait, 1.2 * gateway.speaks_after + 0.2)
-
-
-def _exception(code: int) -> MeterRefused | MeterSilent:
-    text = f"Modbus exception {code} ({EXCEPTIONS.get(code, 'not a standard code')})"
-    if code in (5, 6):
-        return MeterBusy(text, reason_code=code)
-    if code in GATEWAY_CODES:  # a gateway says for a meter behind it that it does not answer
-        return MeterSilent(text)
-    return MeterRefused(text, reason_code=code)

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -43,8 +44,9 @@ def decode(
         return Missing(MissingReason.NOT_MEASURED)
     if register.type in TIMES:
         return decode_time(register, _octets(model, register, own), zone)
-    if register.type == "text":
-        return _text(_octets(model, register, own))
+    if register.type in ("text", "hex"):
+        octets = _octets(model, register, own)
+        return _text(octets) if register.type == "text" else Text(octets.hex().upper())
     factor = _factor(register, scales)
     if isinstance(factor, Missing):
         return factor
@@ -212,6 +214,8 @@ def _decimal(kind: str, raw: int, resolution: int) -> int | Missing:
 
 def _factor(register: Scaled, scales: Scales) -> Fraction | Missing:
     total = register.factor
+    if not register.multiply_by and not register.divide_by:
+        return total
     for names, power in ((register.multiply_by, 1), (register.divide_by, -1)):
         for name in names:
             one = scales.get(name, Missing(MissingReason.NOT_SPECIFIED))
@@ -224,10 +228,10 @@ def _factor(register: Scaled, scales: Scales) -> Fraction | Missing:
 def _number(register: Scaled, count: int, factor: Fraction) -> Value:
     """Return a count of `_step` x factor, exactly; its scaler depends on model and scales only, never on the count."""
     scaler = _step(register)
-    if finite(factor) and (register.type in FLOATS or register.resolution is None):
-        times, more = decimal_of(factor)
-        mantissa = count * times
-        scaler += more
+    exact = _exact(factor) if register.type in FLOATS or register.resolution is None else None
+    if exact is not None:
+        mantissa = count * exact[0]
+        scaler += exact[1]
     else:
         resolution = register.resolution or 0
         mantissa = round(count * factor * _power(scaler - resolution))
@@ -240,6 +244,12 @@ def _number(register: Scaled, count: int, factor: Fraction) -> Value:
         if register.four_quadrant
         else Number(mantissa, scaler, register.base_unit)
     )
+
+
+@lru_cache(maxsize=1024)
+def _exact(factor: Fraction) -> tuple[int, int] | None:
+    """Return mantissa and scaler of a factor; None when its decimal does not end."""
+    return decimal_of(factor) if finite(factor) else None
 
 
 def _step(register: Scaled) -> int:
@@ -292,6 +302,8 @@ def _raw(model: MeterModel, register: Scaled, value: Value, zone: ZoneInfo, scal
         if len(octets) > 2 * register.size:
             raise ValueError(f"{what}: {value} does not fit text of {2 * register.size} octets")
         return int.from_bytes(octets, "big")
+    if isinstance(value, Text) and register.type == "hex":
+        return _hex(register, value.text, what)
     count = _scaled(register, value, scales)
     if register.type in FLOATS:
         return int.from_bytes(struct.pack(_FORMATS[register.type], float(count)), "big")
@@ -299,6 +311,16 @@ def _raw(model: MeterModel, register: Scaled, value: Value, zone: ZoneInfo, scal
         return _to_pattern(register, int(count))
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from None
+
+
+def _hex(register: Scaled, text: str, what: str) -> int:
+    try:
+        octets = bytes.fromhex(text)
+    except ValueError:
+        octets = b""
+    if len(octets) != 2 * register.size:
+        raise ValueError(f"{what}: {text!r} is not {4 * register.size} hex digits")
+    return int.from_bytes(octets, "big")
 
 
 def _scaled(register: Scaled, value: Value, scales: Scales) -> Fraction:

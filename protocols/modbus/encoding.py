@@ -29,10 +29,19 @@ WORDS: Mapping[str, int] = MappingProxyType(
 """Registers of a value by type; the other types say theirs with `count`."""
 FLOATS = ("f32", "f64")
 TIMES = ("time_bcd", "time_seconds", "time_fields")
-OWN_ORDER = ("text", "bcd", *TIMES)
+NO_NUMBERS = (*TIMES, "text", "hex")
+"""Types whose values are no numbers."""
+OWN_ORDER = ("text", "hex", "bcd", *TIMES)
 """Types that keep the order in which they are printed, whatever the model's order for numbers is."""
 COUNTED: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {"bcd": (1, 8), "text": (1, 32), "mod10000": (1, 5), "time_seconds": (2, 4), "time_fields": (1, 8)}
+    {
+        "bcd": (1, 8),
+        "hex": (1, 16),
+        "text": (1, 32),
+        "mod10000": (1, 5),
+        "time_seconds": (2, 4),
+        "time_fields": (1, 8),
+    }
 )
 """Least and most registers of the types whose length `count` says."""
 BIT_FUNCTIONS = (1, 2)
@@ -41,7 +50,7 @@ MAX_DIGITS = 24
 
 RegisterType = Literal[
     "u16", "s16", "u32", "s32", "u48", "s48", "u64", "s64", "sm16", "sm32", "sm64", "f32", "f64",
-    "mod10000", "bcd", "text", "bit", "time_bcd", "time_seconds", "time_fields",
+    "mod10000", "bcd", "hex", "text", "bit", "time_bcd", "time_seconds", "time_fields",
 ]  # fmt: skip
 WordOrder = Literal["big", "little"]
 Int = Annotated[int, Field(strict=True)]
@@ -137,10 +146,11 @@ class Encoding(ModelTable):
 
     type: RegisterType = Field(
         description="`u` unsigned, `s` two's complement, `sm` sign and magnitude, `f` IEEE 754, with their bits;"
-        " `mod10000`: each word counts 10,000 of the next; `bcd`, `text`; `bit` of functions 1 and 2; times"
+        " `mod10000`: each word counts 10,000 of the next; `bcd`; `text`; `hex`: digits that are a name;"
+        " `bit` of functions 1 and 2; times"
     )
     count: Annotated[Int, Field(ge=1, le=32)] | None = Field(
-        None, description="registers of a `bcd`, `text`, `mod10000`, `time_seconds` or `time_fields`"
+        None, description="registers of a `bcd`, `hex`, `text`, `mod10000`, `time_seconds` or `time_fields`"
     )
     word_order: WordOrder | None = Field(
         None,

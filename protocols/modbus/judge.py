@@ -82,7 +82,8 @@ class Judge:
 def all_bits_set(model: MeterModel, register: RegisterSpec, words: list[int] | None) -> bool:
     """Return whether a register shows the pattern of an unset one: all ones, or the greatest signed number."""
     kind = register.type
-    if words is None or kind[0] not in "us" or kind.startswith("sm") or register.bits is not None:
+    status = not register.unit and Quantity.of(register.quantity).obis.a == 0  # bits, of which all may be set
+    if words is None or status or kind[0] not in "us" or kind.startswith("sm") or register.bits is not None:
         return False
     highest = (1 << register.raw_bits) - 1
     return raw_value(model, register, words) == (highest if kind[0] == "u" else highest >> 1)

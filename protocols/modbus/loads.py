@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from protocols.modbus.encoding import TIMES, Address, Encoding, Int, ModelTable
+from protocols.modbus.encoding import NO_NUMBERS, TIMES, Address, Encoding, Int, ModelTable
 from protocols.modbus.registers import Scaled, unknown_scales
 from protocols.modbus.units import expected_unit
 from protocols.reading import Quantity
@@ -44,7 +44,7 @@ class LogValue(Scaled):
         wanted = expected_unit(Quantity.of(self.quantity))
         if wanted is not None and self.base_unit != wanted:
             raise ValueError(f"{self.quantity} is in {wanted or 'no unit'}; `unit` says `{self.unit}`")
-        if self.type in (*TIMES, "text", "bit") or self.plus:
+        if self.type in (*NO_NUMBERS, "bit") or self.plus:
             raise ValueError("a value of a record is a number, without `plus`")
         return self
 

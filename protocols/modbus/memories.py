@@ -31,13 +31,11 @@ class Memories:
     def of(self, meter: str, model: str, vouched_at: datetime | None = None) -> MeterMemory:
         """Return the memory of a meter; an empty one where there is none, or it was read with another model.
 
-        So is one from before `vouched_at`, when somebody saw that the meter there is the right one.
+        So is one that was begun before somebody vouched, at `vouched_at`, that the meter there is the right one.
         """
         found = remembered(self._store, meter)
-        if found is None or found.model != model:
-            return MeterMemory(model=model)
-        if vouched_at is not None and (found.asked_at is None or found.asked_at < vouched_at):
-            return MeterMemory(model=model)
+        if found is None or found.model != model or (vouched_at and found.vouched_at != vouched_at):
+            return MeterMemory(model=model, vouched_at=vouched_at)
         return found
 
     def keep(self, meter: str, memory: MeterMemory) -> None:

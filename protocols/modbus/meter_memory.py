@@ -40,7 +40,7 @@ class MeterMemory:
     `doubted` are the quantities that are not believed now, with the word that says why. It was asked who it is at
     `asked_at`, and proved it at `proved_at`: by its serial, else by `marks` that were as before (firmware, ratios, by
     name) and energies that go on. `shaken`: since it was asked it was silent or failed, so that another meter may
-    stand in its place.
+    stand in its place. `vouched_at` is when somebody had seen that it is the right one, where anybody has.
     """
 
     model: str
@@ -50,3 +50,4 @@ class MeterMemory:
     proved_at: datetime | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     shaken: bool = False
+    vouched_at: datetime | None = None

@@ -148,6 +148,8 @@ def step(
     hours = Decimal(str((abs(at - since) + SLACK).total_seconds())) / _HOUR
     most = rule.power * hours + 2 * grain
     more = new - old
+    if rule.money:
+        return RemarkWord.ZEROED if not new and abs(old) > most else None
     if more < -grain and rule.growing:
         turns = [Decimal(count).scaleb(value.scaler) for count in rule.turns]
         if any(0 <= more + one <= most for one in (*turns, *([] if turn is None else [turn]))):
@@ -219,7 +221,7 @@ def settle(
                 news.append((RemarkWord.ROLLED_OVER, quantity))
         elif known is not None and word in STEPS:
             rival = _rival(rule, known.rival, value, at, one.turn)
-            if _has_stayed(known, rival):
+            if _has_stayed(rule, known, rival):
                 believed[str(quantity)] = Believed(value=value, at=at)
                 rebased.append(quantity)
                 ahead = value.decimal() > known.value.decimal()
@@ -264,9 +266,9 @@ def _rival(rule: Rule, rival: Rival | None, value: Number, at: datetime, turn: D
     return Rival(value=value, since=since, at=at, reads=1 if grows else rival.reads + 1)
 
 
-def _has_stayed(known: Believed, rival: Rival) -> bool:
+def _has_stayed(rule: Rule, known: Believed, rival: Rival) -> bool:
     ahead = rival.value.decimal() > known.value.decimal() and known.reads >= ENOUGH
-    stays = STAYS_ODD if ahead or not rival.value.mantissa else STAYS
+    stays = STAYS_ODD if ahead or (not rival.value.mantissa and rule.growing) else STAYS
     return rival.reads >= ENOUGH and rival.at - rival.since >= stays
 
 

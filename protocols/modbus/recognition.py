@@ -8,6 +8,7 @@ from datetime import datetime
 
 from protocols.errors import IdentityMismatch, MeterProtocolError, MeterRefused
 from protocols.modbus.codec import Scales
+from protocols.modbus.encoding import NO_NUMBERS
 from protocols.modbus.memories import Memories
 from protocols.modbus.meter_memory import MeterMemory
 from protocols.modbus.model import SERIAL, MeterModel
@@ -130,7 +131,7 @@ class Recognition:
         if not isinstance(value, Number | Text):
             raise MeterProtocolError(f"the serial is not a number or text: {value}")
         serial = value.text() if isinstance(value, Number) else value.text
-        return serial if register.type == "text" else _with_leading_zeros(serial, self.expected)
+        return serial if register.type in NO_NUMBERS else _with_leading_zeros(serial, self.expected)
 
     def _judge_marks(self, values: Mapping[Quantity, Value], scales: Scales, now: datetime) -> None:
         memory = self.memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 from protocols.modbus.encoding import (
     BIT_FUNCTIONS,
     FLOATS,
-    TIMES,
+    NO_NUMBERS,
     Address,
     Encoding,
     ExactDecimal,
@@ -21,15 +22,13 @@ from protocols.modbus.encoding import (
     finite,
 )
 from protocols.modbus.plan import RegisterSpan
-from protocols.modbus.units import UNITS, expected_unit, is_energy
+from protocols.modbus.units import UNITS, expected_unit
 from protocols.reading import ProfileName, Quantity
 
 LIVE_PROFILES = (ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT, ProfileName.NAMEPLATE)
 REPORT_ID, IDENTIFICATION = 17, 43
 NO_REGISTERS = (REPORT_ID, IDENTIFICATION)
 """Functions that give octets, not registers: what the meter calls itself."""
-NET = 16
-"""Group C of net energy, which falls as well as grows; 36, 56 and 76 by phase."""
 
 Basis = Literal["published", "unofficial", "simulated"]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
@@ -105,9 +104,7 @@ class Scaled(Encoding):
             raise ValueError(f"type {self.type} takes no `resolution`; it is exact")
         if self.unit not in UNITS:
             raise ValueError(f"`{self.unit[:20]}` is no unit; known: {', '.join(u for u in UNITS if u)}")
-        if self.type in (*TIMES, "text") and (
-            self.scaler or self.unit or self.factor != 1 or self.multiply_by
-        ):
+        if self.type in NO_NUMBERS and (self.scaler or self.unit or self.factor != 1 or self.multiply_by):
             raise ValueError(f"type {self.type} takes no `scaler`, `factor`, `multiply_by` or `unit`")
         if any(not 0 <= raw < 1 << self.raw_bits for raw in self.sentinel):
             raise ValueError(f"a sentinel is an unsigned pattern of {self.raw_bits} bits")
@@ -175,7 +172,7 @@ class RegisterSpec(Scaled):
     def _consistent(self) -> Self:
         quantity = Quantity.of(self.quantity)
         wanted = expected_unit(quantity)
-        numeric = not self.as_text and self.type not in (*TIMES, "text")
+        numeric = not self.as_text and self.type not in NO_NUMBERS
         if wanted is not None and numeric and self.base_unit != wanted:
             has = f"`{self.unit}`" if self.unit else "none"
             raise ValueError(f"{self.quantity} is in {wanted or 'no unit'}; `unit` says {has}")
@@ -210,7 +207,7 @@ class RegisterSpec(Scaled):
                 f"type {self.type} does not roll over at a count: take `digits` or `rollover` out"
             )
 
-    @property
+    @cached_property
     def span(self) -> RegisterSpan:
         """Where it lies with all its parts, for the planner."""
         first = min((self.address, *(p.address for p in self.plus)))
@@ -223,13 +220,6 @@ class RegisterSpec(Scaled):
     def modulus(self) -> int | None:
         """The raw count after which it begins at 0 again; None where the model does not say."""
         return self.rollover if self.digits is None else 10**self.digits
-
-    @property
-    def grows(self) -> bool:
-        """Say whether its value never falls, by the model or by what it is of."""
-        quantity = Quantity.of(self.quantity)
-        usual = is_energy(quantity) and quantity.obis.c % 20 != NET and self.type[0] != "s"
-        return usual if self.monotonic is None else self.monotonic
 
 
 class Scale(Encoding):
@@ -254,7 +244,7 @@ class Scale(Encoding):
 
     @model_validator(mode="after")
     def _factor(self) -> Self:
-        if self.type in (*TIMES, "text", "bit"):
+        if self.type in (*NO_NUMBERS, "bit"):
             raise ValueError(f"a scale is a number, not {self.type}")
         if (self.type in FLOATS) != (self.resolution is not None):
             raise ValueError(
@@ -273,7 +263,7 @@ class Scale(Encoding):
                 ) from None
         return self
 
-    @property
+    @cached_property
     def span(self) -> RegisterSpan:
         """Where it lies, for the planner."""
         return RegisterSpan(self.function, self.address, self.size)

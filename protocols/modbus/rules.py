@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from protocols.modbus.encoding import TIMES
+from protocols.modbus.encoding import NO_NUMBERS
 from protocols.modbus.model import MeterModel
 from protocols.modbus.registers import RegisterSpec
 from protocols.obis import Obis
@@ -23,6 +23,11 @@ MOST_ENERGY = Decimal(10) ** 12
 """Highest energy register, in Wh: a thousand million kWh."""
 MOST_POWER = Decimal(10) ** 9
 MOST_CURRENT, MOST_VOLTAGE = Decimal(20_000), Decimal(500_000)
+MOST_FACTOR = Decimal("1.05")
+"""Highest power factor: meters that divide two rounded numbers show a little more than one."""
+MOST_PRICE = Decimal(20)
+"""Rupees that a kilowatt hour may cost: a balance that falls to zero faster was not spent."""
+MONEY = "INR"
 _PHASE_VOLTAGES = (32, 52, 72)
 
 
@@ -32,7 +37,8 @@ class Rule:
 
     `continuous` ones change by no more than `power` in an hour, `growing` ones only upwards, and begin again at
     zero after `turns` of their last digit. `floating` values waver by the step of a 32-bit float. Those with
-    `zero_at_first` show zero for a while after power-up. `probe` is the
+    `zero_at_first` show zero for a while after power-up. `money` rises and falls as it likes, but does not fall to
+    zero faster than it can be spent. `probe` is the
     range that the model's probe gives, as wide as it is while reading; the quantities `beside` it are those of the
     other phases.
     """
@@ -45,6 +51,7 @@ class Rule:
     turns: tuple[int, ...] = ()
     floating: bool = False
     zero_at_first: bool = False
+    money: bool = False
     probe: tuple[Decimal, Decimal] | None = None
     beside: tuple[Quantity, ...] = ()
 
@@ -58,7 +65,7 @@ def rules_of(model: MeterModel, sanctioned_load: Decimal | None = None) -> dict[
     return {
         quantity: _rule(quantity, register, power, probes.get(quantity), phases)
         for quantity, register in quantities.items()
-        if register.type not in ("text", *TIMES) and not register.as_text
+        if register.type not in NO_NUMBERS and not register.as_text
     }
 
 
@@ -77,18 +84,27 @@ def _rule(
     own_low, own_high, step = map(register.in_base, (register.low, register.high, register.max_step))
     kind = energy_kind(quantity)
     growing = kind == "growing" if register.monotonic is None else register.monotonic
+    money = register.base_unit == MONEY and step is None and not growing
     return Rule(
         low=low if own_low is None else own_low,
         high=high if own_high is None else own_high,
-        continuous=growing or kind is not None or step is not None,
+        continuous=growing or kind is not None or step is not None or money,
         growing=growing,
-        power=step if step is not None else power if kind is not None else Decimal("Infinity"),
+        power=_fastest(power, energy=kind is not None, money=money) if step is None else step,
         turns=_turns(register),
         zero_at_first=register.zero_after_power_up,
+        money=money,
         floating=register.type == "f32",
         probe=probe,
         beside=tuple(q for q in phases if q != quantity) if quantity in phases else (),
     )
+
+
+def _fastest(power: Decimal, *, energy: bool, money: bool) -> Decimal:
+    """Return by how much a quantity changes in an hour at most, of which the model does not say it."""
+    if money:
+        return power / 1_000 * MOST_PRICE
+    return power if energy else Decimal("Infinity")
 
 
 def _largest_load(model: MeterModel, sanctioned_load: Decimal | None) -> Decimal:
@@ -138,7 +154,7 @@ def limits_of(quantity: Quantity) -> tuple[Decimal, Decimal]:
         case 12:
             return Decimal(0), MOST_VOLTAGE
         case 13:
-            return Decimal(-1), Decimal(1)
+            return -MOST_FACTOR, MOST_FACTOR
         case 14:
             return Decimal(0), Decimal(100)
         case kind if 1 <= kind <= 10 or kind in (15, 16):

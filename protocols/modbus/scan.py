@@ -14,7 +14,6 @@ from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
 from protocols.modbus.account import account_of
 from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.codec import decode
 from protocols.modbus.encoding import WordOrder
 from protocols.modbus.known_meter import ModbusNotes
 from protocols.modbus.library import all_models
@@ -22,6 +21,7 @@ from protocols.modbus.model import SERIAL, MeterModel
 from protocols.modbus.plan import RegisterSpan
 from protocols.modbus.presence import ModbusVoice
 from protocols.modbus.reader import RegisterReader, Words
+from protocols.modbus.values import spans_of, values_of
 from protocols.reading import Number, Text, Value
 from protocols.sweep import SweepLog, sweep
 
@@ -163,7 +163,7 @@ class _UnitModels:
 
     async def _fits(self, model: MeterModel) -> FoundUnit | None:
         """Return the unit as this model, or None when registers are refused or values are not plausible."""
-        spans = [register.span for register in model.registers]
+        spans = list(spans_of(model, model.registers))
         if model.serial:
             # The serial alone first: most models are ruled out by it, and their other registers need not be read.
             spans.insert(0, model.of_quantity(SERIAL).span)
@@ -219,7 +219,5 @@ def _plausible(model: MeterModel, words: Words) -> bool:
     return True
 
 
-def _value(model: MeterModel, quantity: str, words: Words) -> Value | None:
-    register = model.of_quantity(quantity)
-    cells = words[register.span]
-    return None if cells is None else decode(model, register, cells, ZoneInfo("UTC"))
+def _value(model: MeterModel, quantity: str, words: Words) -> Value:
+    return values_of(model, (model.of_quantity(quantity),), words, ZoneInfo("UTC"))[0][1]

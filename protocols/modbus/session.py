@@ -19,11 +19,11 @@ from protocols.errors import (
 )
 from protocols.known import Known
 from protocols.line import HasPace, Line
-from protocols.modbus.client import frames_for
 from protocols.modbus.codec import raw_value, rollover
 from protocols.modbus.controls import Controls
 from protocols.modbus.judge import Judge, all_bits_set
 from protocols.modbus.known_meter import ModbusNotes, keep_modbus, known_modbus
+from protocols.modbus.latency import LatencyFacts
 from protocols.modbus.library import load_model
 from protocols.modbus.load_reader import LoadReader
 from protocols.modbus.memories import Memories
@@ -32,7 +32,7 @@ from protocols.modbus.plausible import Found
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.modbus.recognition import REFUSED, Recognition
 from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.turn import client_for
+from protocols.modbus.turn import client_for, frames_of
 from protocols.modbus.unit import MeterUnit
 from protocols.modbus.values import scales_of, spans_of, values_of
 from protocols.modbus.visit import VisitReader
@@ -277,12 +277,14 @@ async def open_modbus(
     try:
         model, frames, zone = (
             load_model(settings.model, settings.models),
-            frames_for(settings.framing),
+            frames_of(settings),
             spec.time_zone(),
         )
         async with line.exclusive() as io:
             client = client_for(line, io, frames, settings, model)
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
+            if (latency := notes.known.latency) is not None:
+                client.account.learn(settings.unit, LatencyFacts().heard(latency))
             pace = line.pace if isinstance(line, HasPace) else None
             reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
             load = settings.sanctioned_load
@@ -301,8 +303,9 @@ async def open_modbus(
                 if spec.meter is not None:
                     await session.identify()
                 yield session
-            except IdentityMismatch:
-                raise  # what another meter showed is not this one's
+            except IdentityMismatch:  # what another meter showed is not this one's
+                client.account.forget_latency(settings.unit)
+                raise
             except ProtocolError:
                 keep_modbus(known, spec.meter, model.name, notes)
                 raise

@@ -5,9 +5,15 @@ from __future__ import annotations
 from protocols.line import Line, LineIO, memory_of
 from protocols.modbus.account import account_of
 from protocols.modbus.client import ModbusClient, Pauses
-from protocols.modbus.frames import Frames
+from protocols.modbus.frames import Frames, TcpManners, frames_for
 from protocols.modbus.model import MeterModel
 from protocols.session import ModbusSettings
+
+
+def frames_of(settings: ModbusSettings) -> Frames:
+    """Return the framing that the settings name; MeterConfigError for one that there is none of."""
+    manners = TcpManners(answer_unit=settings.answer_unit, own_transactions=settings.own_transactions)
+    return frames_for(settings.framing, manners)
 
 
 def client_for(
@@ -22,6 +28,8 @@ def client_for(
         timeout=settings.timeout,
         worst_latency=settings.worst_latency,
         account=account,
+        late_answer_max=settings.late_answer_max,
         pauses=Pauses(after_answer=model.pause, after_other_unit=model.pause_after_other_unit),
         redials=memory_of(line).redials,
+        one_request=settings.one_request,
     )

@@ -20,6 +20,7 @@ _REACTIVE = (3, 4, 5, 6, 7, 8)
 _APPARENT = (9, 10)
 _CURRENT, _VOLTAGE, _FACTOR, _FREQUENCY = 11, 12, 13, 14
 _NEUTRAL_CURRENT = 91
+LIVE = 7
 _ENERGY = (8, 9, 29)
 """Group D: time integrals since the beginning, of a billing period, of a capture period (OBIS, IEC 62056-61)."""
 _POWER = (2, 3, 4, 5, 6, 7, 23, 24, 25, 26, 27)
@@ -42,12 +43,9 @@ def expected_unit(quantity: Quantity) -> str | None:
         kind = (kind - 1) % 20 + 1
     if obis.d in _ENERGY:
         return _of_energy(kind)
+    if obis.d == LIVE and obis.e != 0:
+        return None  # harmonics and angles of what E 0 is: %, degrees
     return _of_power(kind) if obis.d in _POWER else None
-
-
-def is_energy(quantity: Quantity) -> bool:
-    """Return whether a quantity counts energy since the meter was made (group D 8)."""
-    return quantity.obis.a == 1 and quantity.obis.d == 8 and quantity.attribute == 2
 
 
 def _of_energy(kind: int) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from protocols.modbus.encoding import TIMES, Address, Encoding, Int, ModelTable
+from protocols.modbus.encoding import NO_NUMBERS, TIMES, Address, Encoding, Int, ModelTable
 from protocols.modbus.registers import Scaled
 from protocols.reading import RelayState
 
@@ -83,7 +83,7 @@ class AmountWrite(Scaled):
     @model_validator(mode="after")
     def _writable(self) -> Self:
         _check_function(self.function, self)
-        if self.type in (*TIMES, "text", "bit") or self.plus or self.multiply_by or self.divide_by:
+        if self.type in (*NO_NUMBERS, "bit") or self.plus or self.multiply_by or self.divide_by:
             raise ValueError("an amount is one number of its own")
         return self
 

@@ -57,7 +57,7 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
         ('name = "edge-1"', 'nam = "edge-1"', 3, ["gateway.nam", "unknown key", "Did you mean `name`?"]),
         ('kind = "serial"', 'kind = "seriel"', 8, ["`seriel` is not allowed", "Did you mean `serial`?"]),
         ('line = "bus"', 'line = "bas"', 13, ["there is no line `bas`", "Did you mean `bus`?"]),
-        ("unit = 1", "unit = 248", 16, ["meters[0].modbus.unit", "less than or equal to 247"]),
+        ("unit = 1", "unit = 256", 16, ["meters[0].modbus.unit", "less than or equal to 255"]),
         ('model = "abb-b23"\n', "", 15, ["meters[0].modbus.model", "required"]),
         ('device = "/dev/ttyUSB0"', "", 6, ["lines[0]", "needs `device`"]),
         ('"instantaneous"', '"instantaneus"', 14, ["Did you mean `instantaneous`?"]),
@@ -130,7 +130,7 @@ def test_a_clock_of_which_nobody_can_speak_is_told(
 
 
 def test_every_mistake_is_listed_at_once(tmp_path: Path) -> None:
-    text = GOOD.replace("unit = 1", "unit = 0").replace('kind = "serial"', 'kind = "x"')
+    text = GOOD.replace("unit = 1", "unit = 300").replace('kind = "serial"', 'kind = "x"')
     with pytest.raises(ConfigMistakes) as caught:
         load(write(tmp_path, text))
     assert len(caught.value.mistakes) == 2

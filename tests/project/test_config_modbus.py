@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.cli.meter.access import find_meter
+from gateway.cli.meter.address import AddressOptions
 from gateway.config.file import Config, load
 from gateway.config.mistakes import ConfigMistakes
+from protocols.errors import MeterConfigError
+from protocols.meters.address import parse_address
 from protocols.modbus.library import load_model
 from protocols.reading import ProfileName
 
@@ -58,10 +63,10 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def read(folder: Path, *meters: str, models: bool = True) -> Config:
+def read(folder: Path, *meters: str, models: bool = True, head: str = HEAD) -> Config:
     path = folder.parent / "gateway.toml"
     section = f'\n[modbus]\nmodels = "{folder}"\n' if models else ""
-    path.write_text(HEAD + "".join(meters) + section, encoding="utf-8")
+    path.write_text(head + "".join(meters) + section, encoding="utf-8")
     return load(path)
 
 
@@ -88,6 +93,8 @@ def test_framing_follows_from_the_line_and_the_folder_goes_to_the_driver(folder:
         (meter(model="mina"), "meters[0].modbus.model", "no meter model `mina`", "mine"),
         (meter(profiles='["billing"]'), "meters[0].profiles", "the model `sdm120` has no billing", None),
         (meter() + 'framing = "tcp"\n', "meters[0].modbus.framing", 'leave it out, or say "rtu"', None),
+        (meter(unit=0), "meters[0].modbus.unit", "unit 0 is none of a bus: 1 to 247", None),
+        (meter(line="site") + 'framing = "ascii"\n', "meters[0].modbus.framing", 'or say "tcp"', None),
         (
             meter() + meter(2),
             "meters[1].modbus.unit",
@@ -103,6 +110,54 @@ def test_what_does_not_fit_is_told_where_it_stands(
     assert one[0] == field
     assert words in one[1]
     assert one[2] == nearest
+
+
+MANNERS: dict[str, Any] = {
+    "late_answer_max": 20.0,
+    "answer_unit": 255,
+    "own_transactions": True,
+    "one_request": True,
+}
+
+
+def test_manners_of_a_gateway_are_settings_of_file_url_and_command_alike(folder: Path) -> None:
+    table = "".join(f"{name} = {str(value).lower()}\n" for name, value in MANNERS.items())
+    config = read(folder, meter(line="site", unit=255) + table)
+    section = config.meters[0].modbus
+    assert section is not None
+    query = "&".join(f"{name}={str(value).lower()}" for name, value in MANNERS.items())
+    _, spec = parse_address(f"modbus+tcp://10.0.0.1?unit=255&model=sdm120&{query}")
+    options = AddressOptions(unit=255, model="sdm120", **MANNERS)
+    command = find_meter("tcp://10.0.0.1:502", options).spec.modbus
+    of_file = config.spec(config.meters[0], "edge").modbus
+    for settings in (spec.modbus, command, of_file):
+        assert settings is not None
+        assert {name: getattr(settings, name) for name in MANNERS} == MANNERS
+        assert settings.unit == 255
+
+
+def test_modbus_goes_over_udp_and_ascii_over_seven_bits(folder: Path) -> None:
+    line, spec = parse_address("modbus+udp://10.0.0.9?unit=1&model=sdm120")
+    assert (line.kind, line.port) == ("udp", 502)
+    assert spec.modbus is not None
+    assert spec.modbus.framing == "tcp"
+    line, spec = parse_address(
+        "modbus+serial:///dev/ttyS1?unit=1&model=sdm120&framing=ascii&data_bits=7&parity=E&rs485=true"
+    )
+    assert (line.data_bits, line.rs485) == (7, True)
+    assert spec.modbus is not None
+    assert spec.modbus.framing == "ascii"
+    wired = HEAD.replace("trusted = true", 'data_bits = 7\nrs485 = true\nparity = "E"')
+    config = read(folder, meter() + 'framing = "ascii"\n', head=wired)
+    assert (config.lines[0].data_bits, config.lines[0].rs485) == (7, True)
+
+
+@pytest.mark.parametrize(
+    "query", ["unit=0&framing=rtu", "unit=248&framing=ascii", "unit=1&late_answer_max=999"]
+)
+def test_settings_outside_their_limits_are_refused(query: str) -> None:
+    with pytest.raises(MeterConfigError, match="is allowed"):
+        parse_address(f"modbus+tcp://10.0.0.1?model=sdm120&{query}")
 
 
 def test_a_unit_may_be_on_two_lines(folder: Path) -> None:

@@ -107,3 +107,42 @@ def test_registers_that_are_not_in_the_image_are_named(cli: Cli, model: Path) ->
     document = cli("models", "check", model, "--image", image, "--json").json
     assert document["absent"] == ["1-0:1.8.0*255", "1-0:12.7.0*255", "0-0:96.1.0*255"]
     assert document["sets"][0]["values"]["1-0:14.7.0*255"] == "50.00 Hz"
+
+
+CONFIG = """
+[gateway]
+name = "e-1"
+data = "data"
+[modbus]
+models = "{models}"
+[[lines]]
+name = "bus"
+kind = "serial"
+device = "/dev/ttyUSB0"
+[[meters]]
+meter = "EXA:10000001"
+line = "bus"
+[meters.modbus]
+unit = 1
+model = "ex3"
+"""
+
+
+def test_check_reads_the_folder_and_warns_of_files_that_no_meter_has(cli: Cli, model: Path) -> None:
+    config = cli.folder / "models.toml"
+    config.write_text(CONFIG.format(models=model.parent), encoding="utf-8")
+    assert "ex3" not in cli("check", "--config", config).out
+    other = model.with_name("other.toml")
+    other.write_text("colour = 1", encoding="utf-8")
+    said = cli("check", "--config", config).out
+    assert f"warning: {other}:" in said
+    assert "colour: unknown key" in said
+    other.unlink()
+
+
+def test_a_model_may_be_a_file_where_a_meters_address_is_given(cli: Cli, model: Path) -> None:
+    where = ("read", "tcp://127.0.0.1:1", "instantaneous", "--unit", 1, "--model")
+    assert "line" in cli.refuses(*where, model, code=4)
+    assert "no-such.toml cannot be read" in cli.refuses(*where, "./no-such.toml", code=3)
+    model.write_text("colour = 1", encoding="utf-8")
+    assert "ex3.toml:1: colour: unknown key" in cli(*where, model, code=3).err

@@ -313,6 +313,7 @@ def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
         "GEN:10000002": ("association_refused", "meter_refuses", "warning"),
         "GEN:10000003": ("meter_silent", "dead_meter", "critical"),
         "ELM:10000004": ("identity_mismatch", "identity_mismatch", "critical"),
+        "GEN:10000005": ("readings_suspect", "readings_suspect", "warning"),
         "GEN:10000077": ("line_unavailable", "never_read", "warning"),
     }
     status = Status(

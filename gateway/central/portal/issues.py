@@ -161,6 +161,8 @@ def fault_of(meter: MeterFact) -> Fault | None:
         return IssueKind.IDENTITY_MISMATCH, Severity.CRITICAL
     if meter.code == "meter_clock":
         return IssueKind.METER_CLOCK, Severity.WARNING
+    if meter.code == "readings_suspect":
+        return IssueKind.READINGS_SUSPECT, Severity.WARNING
     if meter.state is ContactState.SILENT:
         return IssueKind.DEAD_METER, Severity.CRITICAL
     if meter.code in _SILENT_CODES:

@@ -36,6 +36,7 @@ class IssueKind(StrEnum):
     DATED_AHEAD = "dated_ahead"
     METER_REFUSES = "meter_refuses"
     METER_CLOCK = "meter_clock"
+    READINGS_SUSPECT = "readings_suspect"
     BACKLOG = "backlog"
     JOURNAL_ALARM = "journal_alarm"
     UNATTRIBUTED = "unattributed"

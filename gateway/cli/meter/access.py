@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.meter.address import NO_OPTION, AddressOptions
+from gateway.cli.meter.address import MODBUS_MANNERS, NO_OPTION, AddressOptions
 from gateway.cli.meter.lines import is_address, line_at, with_trace
 from gateway.cli.options import nearest, purpose
 from gateway.cli.output import print_problem
@@ -32,6 +32,7 @@ from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.meters.titles import TITLE_OCTETS, system_title
+from protocols.modbus.frames import FRAMINGS
 from protocols.session import (
     DLMS_SETTINGS,
     Choices,
@@ -45,7 +46,7 @@ from protocols.session import (
 )
 from protocols.unused import unused_frames
 
-LINE_OPTIONS = ("baud", "parity", "stop_bits", "mode_e_address")
+LINE_OPTIONS = ("baud", "parity", "stop_bits", "data_bits", "rs485", "mode_e_address")
 """Options that say how a serial line is opened."""
 _REFERENCES = tuple(name for name in DLMS_SETTINGS if name.endswith("_ref"))
 """Options that name secrets in the folder of --secrets."""
@@ -130,9 +131,9 @@ def _by_address(address: str, options: AddressOptions) -> MeterAccess:
 def _modbus(line: LineSection, options: AddressOptions, models: Path | None) -> ModbusSettings:
     if options.model is None:
         raise UsageError("a Modbus meter needs --model, for example --model abb-b23")
-    given = _given(options, "unit", "model", "timeout", "worst_latency", "framing")
+    given = _given(options, "unit", "model", "timeout", "worst_latency", "framing", *MODBUS_MANNERS)
     if "framing" in given:
-        given["framing"] = _one_of("--framing", given["framing"], ("tcp", "rtu"))
+        given["framing"] = _one_of("--framing", given["framing"], FRAMINGS)
     if models is not None:
         given["models"] = models
     return modbus_settings(settings_of(line), given)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options_object import with_options
-from protocols.session import DLMS_SETTINGS, Bounds, DlmsSettings, SettingType
+from protocols.session import DLMS_SETTINGS, MODBUS_SETTINGS, Bounds, DlmsSettings, SettingType
 
 NO_OPTION: Mapping[str, str] = MappingProxyType({"keep_open": "a command ends its association with itself"})
 """Settings that are no option, and why."""
@@ -42,6 +42,9 @@ def _option(name: str, setting: SettingType) -> tuple[str, Any, Any]:
 
 
 _DLMS_OPTIONS = [_option(name, kind) for name, kind in DLMS_SETTINGS.items() if name not in NO_OPTION]
+MODBUS_MANNERS = ("late_answer_max", "answer_unit", "own_transactions", "one_request")
+"""Settings of Modbus that are options by their names; the other ones stand below."""
+_MODBUS_OPTIONS = [_option(name, MODBUS_SETTINGS[name]) for name in MODBUS_MANNERS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class _CommonOptions:
     identity: Annotated[
         str | None, typer.Option(help="The meter that must answer, GEN:12345678; by default any.")
     ] = None
-    unit: Annotated[int | None, typer.Option(min=1, max=247, help="Modbus unit id.")] = None
+    unit: Annotated[int | None, typer.Option(min=0, max=255, help="Modbus unit id.")] = None
     model: Annotated[str | None, typer.Option(help="Modbus meter model.")] = None
     worst_latency: Annotated[
         float | None, typer.Option(min=0, max=60, help="Modbus: how late an answer may come, seconds.")
@@ -72,6 +75,11 @@ class _CommonOptions:
     baud: Annotated[int | None, typer.Option(min=300, max=921600, help="Serial: speed [9600].")] = None
     parity: Annotated[str | None, typer.Option(help="Serial: N, E or O [N].")] = None
     stop_bits: Annotated[int | None, typer.Option(min=1, max=2, help="Serial: 1 or 2 [1].")] = None
+    data_bits: Annotated[int | None, typer.Option(min=7, max=8, help="Serial: 7 or 8 [8].")] = None
+    rs485: Annotated[
+        bool | None,
+        typer.Option("--rs485/--no-rs485", help="Serial: the driver switches.", show_default=False),
+    ] = None
     mode_e_address: Annotated[
         str | None, typer.Option(help="Optical probe: the device address of the mode E opening.")
     ] = None
@@ -94,7 +102,12 @@ if TYPE_CHECKING:
 
 else:
     AddressOptions = make_dataclass(
-        "AddressOptions", _DLMS_OPTIONS, bases=(_CommonOptions,), frozen=True, slots=True, kw_only=True
+        "AddressOptions",
+        [*_DLMS_OPTIONS, *_MODBUS_OPTIONS],
+        bases=(_CommonOptions,),
+        frozen=True,
+        slots=True,
+        kw_only=True,
     )
     AddressOptions.__doc__ = (
         "How to reach a meter. Options beside `config`, `zone` and the trace count for an address only."

@@ -73,6 +73,12 @@ def image(
     from_version: Annotated[
         list[str] | None, typer.Option("--from-version", help="Firmware that may be upgraded; repeatable.")
     ] = None,
+    meter_signature: Annotated[
+        str | None,
+        typer.Option(
+            help="Signature in hex that the meter shows of the verified image, if the maker says it."
+        ),
+    ] = None,
     sign_key: Annotated[
         Path | None,
         typer.Option("--sign-key", help="Private file with an Ed25519 key: the declaration is signed."),
@@ -94,6 +100,7 @@ def image(
         "version": version,
         "identification": identification or version,
         "from_versions": from_version or [],
+        "meter_signature": meter_signature,
     }
     target = file.with_suffix(".toml")
     if target == file or target.exists():

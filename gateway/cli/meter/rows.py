@@ -56,6 +56,8 @@ def as_document(row: ReadingSet, known: Companion) -> dict[str, Any]:
         "quality": row.quality,
         "values": {str(quantity): value_text(value) for quantity, value in row},
     }
+    if row.suspect:
+        document["suspect"] = [str(quantity) for quantity in row.suspect]
     if (code := event_code(row)) is not None:
         document["event"], document["event_name"] = code, known.event_name(code)
     return document
@@ -106,8 +108,12 @@ def _cell(value: object) -> str:
 
 
 def values(row: ReadingSet, known: Companion) -> dict[str, str]:
-    """Return names and values as people read them."""
-    return {_name(quantity, known): _read(quantity, value, known) for quantity, value in row}
+    """Return names and values as people read them; what is not believed says so."""
+    return {
+        _name(quantity, known): _read(quantity, value, known)
+        + (" (suspect)" if quantity in row.suspect else "")
+        for quantity, value in row
+    }
 
 
 def _name(quantity: Quantity, known: Companion) -> str:

@@ -13,6 +13,7 @@ from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
 from gateway.config.meters import MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
+from gateway.config.modbus import broken_models
 from gateway.edge.keys.ring import by_ref
 from gateway.errors import ConfigError
 from gateway.roles.key_ring import key_ring
@@ -61,6 +62,7 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
             "journal_floor_bytes": needs.floor_bytes,
             "capture_list_bytes": needs.list_bytes,
         }
+    warnings += broken_models(loaded.modbus.models)
     if as_json and warnings:
         result["warnings"] = warnings
     print_fields(result, as_json=as_json)

@@ -46,6 +46,8 @@ class Wire(_Message):
     baud: Annotated[int, Field(ge=300, le=921_600)] | None = None
     parity: Literal["N", "E", "O"] | None = None
     stop_bits: Literal[1, 2] | None = None
+    data_bits: Literal[7, 8] | None = None
+    rs485: bool | None = None
     mode_e: bool | None = None
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] | None = None
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from protocols.errors import (
+    AnswerOwed,
     AssociationRefused,
     IdentityMismatch,
     LineError,
@@ -132,7 +133,7 @@ def state_of(error: Exception) -> PollState:
     match error:
         case IdentityMismatch():
             return PollState.MISMATCH
-        case MeterSilent() | LineError() | TimeoutError():
+        case MeterSilent() | AnswerOwed() | LineError() | TimeoutError():
             return PollState.SILENT
         case NotSupported():
             return PollState.UNSUPPORTED

@@ -18,7 +18,7 @@ from gateway.edge.polling.rests import LOOK_UP, Rests
 from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, PolledMeter
 from gateway.edge.polling.turns import Claim, Decision, Turns
 from gateway.errors import TurnMissed
-from protocols.errors import LineUnavailable
+from protocols.errors import AnswerOwed, LineUnavailable
 from protocols.line import Line
 from protocols.session import Clock
 
@@ -276,7 +276,7 @@ class LinePoll:
         self._error = self._retry_at = None
         self._backoff.reset()
         self._change("ok", now)
-        if poll.dead:
+        if poll.dead and not isinstance(poll.error, AnswerOwed):
             poll.silent_for(max(0.0, (now - before).total_seconds()))
         if was_down or (was_dead and not poll.dead):
             # While the line was down its meters may have been called silent for its fault; and what had taken

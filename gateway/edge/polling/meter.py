@@ -29,6 +29,7 @@ from gateway.edge.polling.turns import NEVER, Claim
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
+    AnswerOwed,
     IdentityMismatch,
     MeterConfigError,
     MeterRefused,
@@ -347,6 +348,8 @@ class MeterPoll:
         elif may_lock_out(error) or isinstance(error, MeterConfigError):
             # Meters lock a client out after a few wrong passwords; and only a person mends a configuration.
             at_least = LAST_RETRY
+        elif isinstance(error, AnswerOwed):
+            at_least = error.seconds  # it was not asked at all: sooner would be the same
         else:
             at_least = 0.0
         wait = self._backoff.next(at_least=at_least)

@@ -12,7 +12,7 @@ from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import NULL
 from protocols.dlms.data.values import text_of
 from protocols.dlms.firmware.image import FirmwareImage, misfit
-from protocols.dlms.firmware.steps import Activation, Get, Keep, Kept, Look, Now, Run, Step
+from protocols.dlms.firmware.steps import Activation, Get, Keep, Kept, Look, Note, Now, Run, Step
 from protocols.dlms.objects.clock import CLOCK, Clock
 from protocols.dlms.objects.image import ImageTransfer
 from protocols.dlms.objects.interface import AttributeRef, MethodRef
@@ -87,6 +87,23 @@ class Asking:
 
     def _status(self) -> Doing[int]:
         return (yield from self._get(self._meter.image_transfer_status))
+
+    def _signature(self) -> Doing[str | None]:
+        """Return the signature (hex) of our image, by name and size, among those to activate; None where it is not."""
+        waiting = yield from self._get(self._meter.image_to_activate_info)
+        for one in waiting:
+            name, size = one.image_to_activate_identification, one.image_to_activate_size
+            if (name, size) == (self._image.identification, len(self._image.content)):
+                return one.image_to_activate_signature.hex()
+        return None
+
+    def _another_s(self, version: str) -> Doing[bool]:
+        """Say whether an image of our name and size is another one than we left there: its signature differs."""
+        shown = yield from self._signature()
+        if not shown or not self._kept.signature or shown == self._kept.signature:
+            return False
+        yield Note("another image stands under our image's name; ours is sent anew", version)
+        return True
 
     def _misfit(self, version: str) -> Doing[str]:
         shown: dict[Obis, str] = {}

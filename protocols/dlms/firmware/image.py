@@ -18,7 +18,8 @@ class FirmwareImage:
 
     `content` is what is transferred, `identification` the name under which the meter knows it, `version` what the
     meter shows as its firmware once it runs. It is for meters of the maker (FLAG letters) and of one of `models`, that
-    show each text of `hardware` (Data objects, attribute 2), and run one of `from_versions` (empty: any).
+    show each text of `hardware` (Data objects, attribute 2), and run one of `from_versions` (empty: any). `signature`
+    is what a meter shows of it once it is verified (b"": the maker does not say).
     MeterConfigError when the content is not what `sha256` (hex) says, or there is none or too much of it.
     """
 
@@ -30,6 +31,7 @@ class FirmwareImage:
     version: str
     identification: bytes
     from_versions: tuple[str, ...] = ()
+    signature: bytes = b""
 
     def __post_init__(self) -> None:
         if not 0 < len(self.content) <= MAX_IMAGE:

@@ -93,7 +93,7 @@ class Kept:
     `block_size` is that of the transfer which goes on; `rounds` counts initiations, `unverified` transfers that the
     meter could not verify. `from_version` ran before, `due` is when the new one was to be activated; `seen` says that
     the new version was read after that, `answered` that the meter
-    answered when it was told.
+    answered when it was told. `signature` (hex) is what the meter showed of the image that it verified, None before.
     """
 
     phase: Phase = Phase.NEW
@@ -104,6 +104,7 @@ class Kept:
     due: datetime | None = None
     seen: bool = False
     answered: bool = False
+    signature: str | None = None
 
     def as_facts(self) -> dict[str, Any]:
         """Return it as JSON data."""
@@ -116,6 +117,7 @@ class Kept:
             "due": None if self.due is None else self.due.isoformat(),
             "seen": self.seen,
             "answered": self.answered,
+            "signature": self.signature,
         }
 
     @classmethod
@@ -133,6 +135,7 @@ class Kept:
             due=None if due is None else datetime.fromisoformat(due),
             seen=bool(facts["seen"]),
             answered=bool(facts["answered"]),
+            signature=facts.get("signature"),
         )
 
     def told_again(self) -> Kept:
@@ -186,3 +189,18 @@ class VisitEnd:
 
 Steps = Generator[Step, Any, VisitEnd]
 """A visit as a state machine without I/O: `send` it the answer to each step, `throw` the ProtocolError that came."""
+
+
+def done(note: str) -> VisitEnd:
+    """Return that the upgrade is done."""
+    return VisitEnd(result=Result.DONE, note=note)
+
+
+def again(note: str, *, not_before: datetime | None = None, progress: bool = True) -> VisitEnd:
+    """Return that it goes on in another visit."""
+    return VisitEnd(result=Result.AGAIN, note=note, not_before=not_before, progress=progress)
+
+
+def failed(reason: str, note: str, *, final: bool = False) -> VisitEnd:
+    """Return that it failed."""
+    return VisitEnd(result=Result.FAILED, reason=reason, note=note, final=final)

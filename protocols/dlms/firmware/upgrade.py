@@ -21,10 +21,12 @@ from protocols.dlms.firmware.steps import (
     Note,
     Phase,
     Rest,
-    Result,
     Set,
     Steps,
     VisitEnd,
+    again,
+    done,
+    failed,
 )
 from protocols.dlms.objects.codec import show_octets
 from protocols.dlms.objects.image import (
@@ -77,7 +79,7 @@ class _Upgrade(Asking):
         if self._kept.phase is Phase.COMMITTED:
             return (yield from self._runs_another(version, now.at))
         if why := (yield from self._misfit(version)):
-            return _failed("wrong_image", why, final=True)
+            return failed("wrong_image", why, final=True)
         return (yield from self._bring(version, now.at))
 
     # ---- after the activation
@@ -85,41 +87,41 @@ class _Upgrade(Asking):
     def _runs_it(self, now: datetime) -> Steps:
         version, kept = self._image.version, self._kept
         if kept.phase is Phase.NEW:
-            return _done(f"runs {version} already")
+            return done(f"runs {version} already")
         if kept.phase is not Phase.COMMITTED:  # nobody told it to
             yield from self._keep(phase=Phase.COMMITTED, due=now)
         if not self._kept.seen:
             yield from self._keep(seen=True)
         until = self._due + self._activation.watch
         if now < until:
-            return _again(f"runs {version}, and is looked at once more", not_before=until)
-        return _done(f"runs {version}, before {kept.from_version}")
+            return again(f"runs {version}, and is looked at once more", not_before=until)
+        return done(f"runs {version}, before {kept.from_version}")
 
     def _runs_another(self, version: str, now: datetime) -> Steps:
         kept, due = self._kept, self._due
         if kept.seen and version == kept.from_version:
             note = f"the meter ran {self._image.version} and has come back on {version}"
-            return _failed("rolled_back", note, final=True)
+            return failed("rolled_back", note, final=True)
         if now < due + self._activation.settle:
-            return _again(
+            return again(
                 f"runs {version}; activation was due at {due}", not_before=due + self._activation.settle
             )
         status = yield from self._status()
         if status == ImageStatus.ACTIVATION_FAILED:
-            return _failed("activation_failed", f"the meter says so, and runs {version}", final=True)
+            return failed("activation_failed", f"the meter says so, and runs {version}", final=True)
         last = due + self._activation.watch
         if now < last:
-            return _again(f"still runs {version}", not_before=last)
+            return again(f"still runs {version}", not_before=last)
         if version != kept.from_version:
-            return _failed("wrong_version", f"the meter runs {version}, neither old nor new", final=True)
+            return failed("wrong_version", f"the meter runs {version}, neither old nor new", final=True)
         if status == ImageStatus.ACTIVATED:
             note = f"the meter says that it activated the image, and runs {version}"
-            return _failed("rolled_back", note, final=True)
+            return failed("rolled_back", note, final=True)
         if not kept.answered and self._activation.how is How.METHOD:
             note = f"the meter runs {version}; whether it heard the word to activate is not known: retry tells it again"
-            return _failed("activation_unproven", note, final=True)
+            return failed("activation_unproven", note, final=True)
         note = f"the meter runs {version}, though it was to activate the image"
-        return _failed("not_activated", note, final=True)
+        return failed("not_activated", note, final=True)
 
     @property
     def _due(self) -> datetime:
@@ -135,8 +137,8 @@ class _Upgrade(Asking):
             return (yield from self._activates_itself(now))
         if ours and (failure := (yield from self._enable())):
             return failure
-        if ours and status == ImageStatus.VERIFIED:
-            return (yield from self._verified(version))
+        if ours and status == ImageStatus.VERIFIED and not (yield from self._another_s(version)):
+            return (yield from self._verified_before(version))
         if ours and status == ImageStatus.VERIFICATION_INITIATED:
             return (yield from self._verify(version))
         # what waits there and was not sent by us, or was replaced since, is not ours whatever its name is
@@ -157,11 +159,11 @@ class _Upgrade(Asking):
         yield Set(Target(enabled.class_id, enabled.obis, enabled.number), enabled.build(True))
         if (yield from self._get(enabled)):
             return None
-        return _failed("not_enabled", "image transfer stays disabled after it was enabled")
+        return failed("not_enabled", "image transfer stays disabled after it was enabled")
 
     def _initiate(self, version: str) -> Doing[VisitEnd | None]:
         if self._kept.rounds >= MAX_ROUNDS:
-            return _failed("transfer_lost", f"the meter lost the image {MAX_ROUNDS} times", final=True)
+            return failed("transfer_lost", f"the meter lost the image {MAX_ROUNDS} times", final=True)
         if not (yield from self._now()).may_go_on:
             return (yield from self._cut("not begun"))
         yield Note("image transfer begun", version)
@@ -176,7 +178,7 @@ class _Upgrade(Asking):
             return (yield from self._later(f"not begun: {error}"))
         size = yield from self._get(self._meter.image_block_size)
         if not 0 < size <= MAX_BLOCK:
-            return _failed("bad_block_size", f"the meter wants blocks of {size} octets", final=True)
+            return failed("bad_block_size", f"the meter wants blocks of {size} octets", final=True)
         # kept only now: whose image is there, if we are cut off before, is not known, and ours begins anew
         rounds = self._kept.rounds + 1
         yield from self._keep(phase=Phase.SENDING, block_size=size, rounds=rounds, from_version=version)
@@ -271,39 +273,41 @@ class _Upgrade(Asking):
     def _not_verified(self, status: int) -> Steps:
         note = f"the meter did not verify the image (status {status})"
         if self._kept.unverified + 1 >= MAX_SENDINGS:
-            return _failed("verification_failed", note, final=True)
+            return failed("verification_failed", note, final=True)
         yield from self._keep(phase=Phase.NEW, unverified=self._kept.unverified + 1)
-        return _again(f"{note}; it is sent once more")
+        return again(f"{note}; it is sent once more")
+
+    def _verified_before(self, version: str) -> Steps:
+        """Go on with what the visit before left verified: by its signature, or else by a new verification."""
+        shown = yield from self._signature()
+        if shown and self._kept.signature == shown:
+            return (yield from self._verified(version))
+        return (yield from self._verify(version))
 
     def _verified(self, version: str) -> Steps:
-        if not (yield from self._waits()):
+        shown = yield from self._signature()
+        if shown is None:
             waiting = yield from self._get(self._meter.image_to_activate_info)
             note = f"the meter verified {_named(waiting)}, not {show_octets(self._image.identification)}"
-            return _failed("wrong_identification", note, final=True)
-        if self._kept.phase is not Phase.VERIFIED:
-            yield from self._keep(phase=Phase.VERIFIED, from_version=version)
+            return failed("wrong_identification", note, final=True)
+        if (wanted := self._image.signature.hex()) and shown != wanted:
+            note = f"the meter shows {shown or 'no signature'} as the image's signature, not {wanted}"
+            return failed("wrong_signature", note, final=True)
+        if self._kept.phase is not Phase.VERIFIED or self._kept.signature != shown:
+            yield from self._keep(phase=Phase.VERIFIED, from_version=version, signature=shown)
         now = yield from self._now()
         at = self._activation.at
         if self._activation.how is not How.NEVER and not now.may_go_on:
             return (yield from self._cut("verified, and not yet activated"))
         match self._activation.how:
             case How.NEVER:
-                return _done("verified and not activated, as planned")
+                return done("verified and not activated, as planned")
             case How.METHOD if at is not None and now.at < at:
-                return _again("verified, and waits for its activation", not_before=at)
+                return again("verified, and waits for its activation", not_before=at)
             case How.METHOD:
                 return (yield from self._activate(now.at))
             case How.SCHEDULE:
                 return (yield from self._schedule(now.at, at))
-
-    def _waits(self) -> Doing[bool]:
-        """Say whether the meter names our image, with its size, as the one to activate."""
-        waiting = yield from self._get(self._meter.image_to_activate_info)
-        return any(
-            one.image_to_activate_identification == self._image.identification
-            and one.image_to_activate_size == len(self._image.content)
-            for one in waiting
-        )
 
     def _activate(self, now: datetime) -> Steps:
         yield Note(f"activation due at {now.isoformat()}", self._kept.from_version)
@@ -315,20 +319,20 @@ class _Upgrade(Asking):
             pass  # it goes on
         except (MeterRefused, NotSupported) as error:
             if not isinstance(error, AssociationLost):
-                return _failed("activation_refused", str(error), final=True)
-            return _again(f"told to activate, without an answer ({error})", not_before=later)
+                return failed("activation_refused", str(error), final=True)
+            return again(f"told to activate, without an answer ({error})", not_before=later)
         except ProtocolError as error:  # it may restart before it answers
-            return _again(f"told to activate, without an answer ({error})", not_before=later)
+            return again(f"told to activate, without an answer ({error})", not_before=later)
         yield from self._keep(answered=True)
-        return _again("told to activate", not_before=later)
+        return again("told to activate", not_before=later)
 
     def _schedule(self, now: datetime, at: datetime | None) -> Steps:
         if self._objects.schedule is None:
-            return _failed("no_schedule", "the companion names no schedule of image activation", final=True)
+            return failed("no_schedule", "the companion names no schedule of image activation", final=True)
         if at is None or at < now + SOONEST:
-            return _failed("too_late", "the time of activation is over; the image is verified", final=True)
+            return failed("too_late", "the time of activation is over; the image is verified", final=True)
         if why := (yield from self._wrong_clock()):
-            return _failed("meter_clock", why)
+            return failed("meter_clock", why)
         local = at.astimezone(self._zone)
         wanted = ExecutionTime(
             CosemTime(hour=local.hour, minute=local.minute, second=local.second, hundredths=0),
@@ -347,26 +351,26 @@ class _Upgrade(Asking):
             refusal = f" ({error})"  # it may have been written: reading tells
         found = yield from self._get(times)
         if not any(_same_time(one, wanted) for one in found):
-            return _failed(
+            return failed(
                 "not_scheduled", f"the meter does not show {local:%Y-%m-%d %H:%M:%S}{refusal}", final=True
             )
-        return _again(f"scheduled for {local:%Y-%m-%d %H:%M:%S}", not_before=at + self._activation.settle)
+        return again(f"scheduled for {local:%Y-%m-%d %H:%M:%S}", not_before=at + self._activation.settle)
 
     def _activates_itself(self, now: datetime) -> Steps:
         yield Note("the meter activates the image by itself", self._kept.from_version)
         yield from self._keep(phase=Phase.COMMITTED, due=now)
-        return _again("the meter activates the image by itself", not_before=now + self._activation.settle)
+        return again("the meter activates the image by itself", not_before=now + self._activation.settle)
 
     # ---- ends
 
     def _later(self, note: str) -> Doing[VisitEnd]:
         now = yield from self._now()
-        return _again(note, not_before=now.at + LATER, progress=self._gained)
+        return again(note, not_before=now.at + LATER, progress=self._gained)
 
     def _cut(self, note: str) -> Doing[VisitEnd]:
         """End a visit whose time is over; that is no fault of the meter."""
         now = yield from self._now()
-        return _again(note, not_before=now.at)
+        return again(note, not_before=now.at)
 
 
 def _same_time(found: ExecutionTime, wanted: ExecutionTime) -> bool:
@@ -385,15 +389,3 @@ def _named(waiting: tuple[ImageInfo, ...]) -> str:
         for i in waiting
     ]
     return " and ".join(names) or "nothing that it names"
-
-
-def _done(note: str) -> VisitEnd:
-    return VisitEnd(result=Result.DONE, note=note)
-
-
-def _again(note: str, *, not_before: datetime | None = None, progress: bool = True) -> VisitEnd:
-    return VisitEnd(result=Result.AGAIN, note=note, not_before=not_before, progress=progress)
-
-
-def _failed(reason: str, note: str, *, final: bool = False) -> VisitEnd:
-    return VisitEnd(result=Result.FAILED, reason=reason, note=note, final=final)

@@ -6,6 +6,7 @@ that version once the image is activated.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,8 +50,17 @@ class _Transfer:
     size: int
 
 
+SIGNATURE = 16
+"""Octets of an image's signature."""
+
+
 class ImageTarget:
-    """Implements image transfer; `version` is what the meter runs now."""
+    """Implements image transfer; `version` is what the meter runs now.
+
+    With `signs` it shows of a verified image the first octets of its SHA-256, as its signature.
+    """
+
+    signs = True
 
     def __init__(
         self, maker: str, version: str, clock: NowSource, memory: Memory, note: Callable[[int], None]
@@ -146,9 +156,12 @@ class ImageTarget:
     def _info(self) -> Data:
         if self._transfer is None or self.status not in (ImageStatus.VERIFIED, ImageStatus.ACTIVATED):
             return array()
+        signature = hashlib.sha256(self.content).digest()[:SIGNATURE] if self.signs else b""
         return array(
             structure(
-                double_long_unsigned(self._transfer.size), octets(self._transfer.identifier), octets(b"")
+                double_long_unsigned(self._transfer.size),
+                octets(self._transfer.identifier),
+                octets(signature),
             )
         )
 
@@ -180,8 +193,6 @@ class ImageTarget:
         self._blocks[number] = value
 
     def _verify(self, _parameter: Data | None) -> None:
-        if self.status is ImageStatus.VERIFIED:
-            return
         if self._transfer is None or self._first_missing() < self._count():
             raise AccessDenied(OTHER_REASON)
         self.status = ImageStatus.VERIFICATION_FAILED if self._parsed() is None else ImageStatus.VERIFIED

@@ -16,8 +16,6 @@ from protocols.simulator.household.state import TrueState
 from protocols.simulator.modbus.frames import Asked
 
 SERVER_BUSY = 6
-_IN_ORDER = ("text", "bcd", "time_bcd")
-"""Types whose registers have one order, whatever a meter is set to."""
 
 
 @dataclass
@@ -58,7 +56,7 @@ class ModbusFaults:
         """Return the registers of one entry, perhaps not as the model says."""
         if not serial and self.player.standing(FaultKind.ZEROS):
             return [0] * len(words)
-        if register.type not in _IN_ORDER and self.player.standing(FaultKind.WORD_ORDER):
+        if not register.has_own_order and self.player.standing(FaultKind.WORD_ORDER):
             return words[::-1]
         return words
 

@@ -335,7 +335,7 @@ async def test_a_line_that_cannot_be_opened_is_the_line_s_error(tmp_path: Path) 
     line: Line = SerialLine("bus-1", str(tmp_path / "none"))
     async with field_site(tmp_path, line) as site:
         command = site.command()
-        with pytest.raises(LineUnavailable, match="No such file"):
+        with pytest.raises(LineUnavailable, match="there is no"):
             async with command.exclusive():
                 pass
         await command.close()

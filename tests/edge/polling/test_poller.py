@@ -17,6 +17,7 @@ from gateway.edge.polling.health import PollState
 from gateway.edge.polling.schedule import DEFAULT_PERIODS, Schedule
 from gateway.errors import JournalError
 from protocols.errors import (
+    AnswerOwed,
     IdentityMismatch,
     LineUnavailable,
     MeterSilent,
@@ -283,6 +284,19 @@ async def test_back_off_doubles_and_any_answer_resets_it(bench: Bench) -> None:
     await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     health = poller.statistics().meters["GEN:1"]
     assert (health.state, health.failures, health.error) == ("ok", 0, None)
+
+
+async def test_a_meter_that_must_not_be_asked_yet_stays_silent_until_then(bench: Bench) -> None:
+    """Its earlier answer may still come: that is no sign of life, for which all silent meters would be tried."""
+    owing, other = bench.add("1"), bench.add("2")
+    other.error = lambda: MeterSilent("nothing")
+    owing.error = lambda: AnswerOwed(9.0) if len(owing.opened) % 2 == 0 else MeterSilent("nothing")
+    poller = bench.poller(LIVE)
+    await bench.run_until(poller, T0 + timedelta(minutes=20))
+    assert poller.statistics().meters["GEN:1"].state == "silent"
+    waits = [(b - a).total_seconds() for a, b in pairwise(owing.opened)]
+    assert all(wait >= 9 for wait in waits[1::2])
+    assert len(other.opened) <= 20 * 60 / 40 + 10
 
 
 @pytest.mark.parametrize("dead", [1, 16, 31])

@@ -130,6 +130,7 @@ NOON = Instant(datetime(2026, 11, 23, 6, 30, tzinfo=UTC))
             [0x2611, 0x2312, 0],
             NOON,
         ),
+        (cell("hex", "0-0:96.1.2", count=2), [0x00AB, 0x1234], Text("00AB1234")),
         (cell("time_bcd", utc=True), [0x2611, 0x2306, 0x3000], NOON),
     ],
 )
@@ -196,15 +197,6 @@ def test_where_a_register_rolls_over_is_in_the_base_unit() -> None:
     assert rollover(register) is None
 
 
-def test_energies_never_fall_unless_they_are_net_or_the_model_says_so() -> None:
-    assert cell("u32", ENERGY, unit="Wh").grows
-    assert not cell("u32", "1-0:16.8.0", unit="Wh").grows
-    assert not cell("u32", "1-0:36.8.0", unit="Wh").grows
-    assert not cell("s32", ENERGY, unit="Wh").grows
-    assert not cell("u32", ENERGY, unit="Wh", monotonic=False).grows
-    assert not cell("u16", "1-0:12.7.0", unit="V").grows
-
-
 def test_every_phase_and_kind_has_its_unit() -> None:
     expected = {
         "1-0:1.8.0": "Wh",
@@ -224,6 +216,7 @@ def test_every_phase_and_kind_has_its_unit() -> None:
     assert {code: expected_unit(Quantity.of(code)) for code in expected} == expected
     assert expected_unit(Quantity.of("0-0:94.96.24")) is None
     assert expected_unit(Quantity.of("1-0:1.6.0#5")) is None
+    assert expected_unit(Quantity.of("1-0:32.7.124")) is None  # distortion, in %
 
 
 # There and back
@@ -376,6 +369,10 @@ def test_a_time_before_its_epoch_or_a_value_that_does_not_fit_is_refused() -> No
     small = cell("time_fields", count=4, fields=FIELDS)
     with pytest.raises(ValueError, match="does not fit bits 0 to 6"):
         encode(model(small), small, Instant(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=40_000)), INDIA)
+    digits = cell("hex", "0-0:96.1.2", count=2)
+    assert encode(model(digits), digits, Text("00ab1234"), INDIA) == [0x00AB, 0x1234]
+    with pytest.raises(ValueError, match="is not 8 hex digits"):
+        encode(model(digits), digits, Text("xyz"), INDIA)
     for kind, value in (("sm16", -0x8000), ("u16", -1), ("mod10000", 10**20)):
         register = cell(kind, count=5 if kind == "mod10000" else None)
         with pytest.raises(ValueError, match="does not fit"):

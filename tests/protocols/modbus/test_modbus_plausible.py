@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.modbus.judge import Judge
+from protocols.modbus.judge import Judge, all_bits_set
 from protocols.modbus.library import load_model
 from protocols.modbus.meter_memory import MeterMemory
 from protocols.modbus.plausible import Found, step
@@ -248,7 +248,7 @@ def test_export_and_net_registers() -> None:
     assert (energy_kind(net), energy_kind(Quantity.of("1-0:36.8.0"))) == ("net", "net")
     assert energy_kind(Quantity.of("1-0:61.8.0")) == "growing"
     assert energy_kind(Quantity.of("1-0:1.29.0")) is None
-    assert limits_of(Quantity.of("1-0:33.7.0")) == (Decimal(-1), Decimal(1))
+    assert limits_of(Quantity.of("1-0:33.7.0"))[1] == Decimal("1.05")
 
 
 def test_a_model_that_does_not_fit_makes_everything_suspect_that_nothing_else_confirms() -> None:
@@ -273,6 +273,36 @@ def test_a_low_voltage_is_a_fact_and_a_dead_supply_is_none() -> None:
     }  # fmt: skip
     assert set(register.read_set(zeros)) == {VOLTAGE, FREQUENCY, CURRENT}
     assert register.words == [RemarkWord.ZEROED]
+
+
+BALANCE, RELAY = Quantity.of("0-0:94.96.24"), Quantity.of("0-0:96.3.10")
+
+
+def inr(paise: int) -> Number:
+    return Number(paise, -2, "INR")
+
+
+def test_a_balance_that_is_suddenly_nothing_is_suspect_and_one_that_was_spent_is_not() -> None:
+    register = Register("sdm320y-sim")
+    assert register.read_set({BALANCE: inr(900_000), RELAY: Number(1)}) == []
+    assert register.read_set({BALANCE: inr(0), RELAY: Number(0)}) == [BALANCE, RELAY]
+    assert register.words == [RemarkWord.ZEROED]
+    assert register.read_set({BALANCE: inr(880_000), RELAY: Number(1)}) == [], (
+        "recharges and deductions are free"
+    )
+    assert register.read_set({BALANCE: inr(2_000), RELAY: Number(1)}) == []
+    assert register.read_set({BALANCE: inr(0), RELAY: Number(0)}) == [], "twenty rupees are soon spent"
+    assert register.read_set({BALANCE: inr(5_000_000), RELAY: Number(1)}) == []
+    believed = [register.read_set({BALANCE: inr(0), RELAY: Number(1)}) == [] for _ in range(4)]
+    assert believed == [False, False, True, True], "arrears may have taken it all"
+
+
+def test_a_status_word_may_have_all_its_bits_set() -> None:
+    model = load_model("sdm320y-sim")
+    relay = model.of_quantity(str(RELAY))
+    assert not all_bits_set(model, relay, [0xFFFF] * relay.size)
+    balance = model.of_quantity(str(BALANCE))
+    assert all_bits_set(model, balance, [0x7FFF] + [0xFFFF] * (balance.size - 1)) is (balance.type[0] == "s")
 
 
 def test_a_dead_phase_is_believed_where_another_one_stands() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from protocols.errors import IdentityMismatch, MeterRefused, MeterSilent
 from protocols.line import Line
+from protocols.meters.meter import Row
 from protocols.meters.open import open_session
 from protocols.modbus.memories import PROVE_EVERY, Memories, remembered
 from protocols.reading import Missing, Number, ProfileName, Quality, ReadingSet, RemarkWord
@@ -149,6 +150,7 @@ async def test_a_value_that_cannot_be_is_kept_and_marked(site: Site, shown: floa
     assert (row.quality, words(row)) == (Quality.SUSPECT, [word])
     assert [str(q) for q in row.suspect] == [IMPORT], "the others stand as they are"
     assert isinstance(row.value(IMPORT), Number)
+    assert (Row(row).suspect(IMPORT), Row(row).suspect("1-0:12.7.0")) == (True, False)
     site.show({0x48: 1234.6})
     assert energy(await site.read()) == ("1234600", False)
 

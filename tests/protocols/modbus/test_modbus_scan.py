@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from protocols.lines.traced import TracedLine
@@ -9,6 +11,8 @@ from protocols.modbus.library import load_model
 from protocols.modbus.scan import FoundUnit, Progress, scan_modbus
 from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock
+from tests.support.modbus.far_side import far_endpoint
+from tests.support.modbus.raw_meters import RawMeter, RawMeters, floats, sdm120
 from tests.support.modbus.raw_responder import bus, endpoint, mbap, rtu
 from tests.support.modbus.simulated import NOON, StillMeter, bus_of
 from tests.support.waiting import waits_run_out
@@ -183,3 +187,19 @@ async def test_progress_is_told() -> None:
     async with bus(lambda number, request: []) as line:
         assert [f async for f in scan_modbus(line, range(1, 41), timeout=0.02, progress=told.append)] == []
     assert [(one.done, one.total) for one in told] == [(16, 40), (32, 40), (40, 40)]
+
+
+async def test_a_users_model_without_serial_is_told_by_its_scaled_probe(tmp_path: Path) -> None:
+    (tmp_path / "bare.toml").write_text(
+        'extends = "sdm120"\nname = "bare"\nserial = false\nremove = ["0-0:96.1.0*255"]\n'
+        '[fingerprint]\ngrowing = ["1-0:1.8.0*255"]\n'
+        '[[scales]]\nname = "pt"\nfunction = 3\naddress = 0x100\ntype = "u32"\n'
+        '[[registers]]\nquantity = "1-0:12.7.0*255"\nmultiply_by = ["pt"]\n',
+        encoding="utf-8",
+    )
+    cells = {cell: word for cell, word in sdm120(1).items() if cell[0] == 4}
+    cells |= floats({0: 2.314}) | {(3, 0x100): 0, (3, 0x101): 100}
+    async with far_endpoint(RawMeters([RawMeter(3, cells)], "tcp")) as line:
+        (found,) = [f async for f in scan_modbus(line, [3], models=tmp_path)]
+        await line.close()
+    assert (found.model, found.serial, found.word_order) == ("bare", None, "big")

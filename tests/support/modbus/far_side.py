@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from protocols.line import Line, LinePace
 from protocols.lines.base import BaseLine
@@ -136,8 +136,7 @@ class _DatagramEar(asyncio.DatagramProtocol):
         self._ear = ear
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._ear.hear(data, partial(self._transport.sendto, addr=addr))

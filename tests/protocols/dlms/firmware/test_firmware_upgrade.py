@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlms.firmware.image import FirmwareImage, misfit
-from protocols.dlms.firmware.steps import Activation, Get, How, Note, Phase, Result, Step, VisitEnd
+from protocols.dlms.firmware.steps import Activation, Get, How, Kept, Note, Phase, Result, Step, VisitEnd
 from protocols.errors import MeterConfigError
 from protocols.reading import Nameplate
 from protocols.simulator.cosem.image import IMAGE_SCHEDULE
@@ -288,3 +289,67 @@ def test_any_history_activates_at_most_once_and_only_what_is_verified_and_ours(
     if end.result is Result.DONE:
         assert meter.target.version == NEW
         assert meter.kept.seen
+
+
+# an image of the same name and size is not ours for that
+
+
+def another_s(meter: ImageMeter) -> None:
+    """Another head-end puts an image of our name and size into the meter, which verifies it."""
+    ours = meter.image
+    content = ours.content[:-1] + bytes((ours.content[-1] ^ 1,))
+    other = replace(ours, content=content, sha256=hashlib.sha256(content).hexdigest())
+    kept, meter.kept, meter.image = meter.kept, Kept(), other
+    activation, meter.activation = meter.activation, Activation(how=How.NEVER)
+    assert isinstance(meter.visit(), VisitEnd)
+    assert meter.target.content == content
+    meter.kept, meter.image, meter.activation = kept, ours, activation
+    meter.blocks_sent.clear()
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_an_image_that_waits_for_its_time_is_looked_at_again_before_it_is_activated(signs: bool) -> None:
+    meter = ImageMeter(sim_image(), activation=Activation(at=START + timedelta(hours=2)))
+    meter.target.signs = signs
+    meter.visit()
+    assert (meter.kept.phase, bool(meter.kept.signature)) == (Phase.VERIFIED, signs)
+    before = meter.changed
+    meter.now = START + timedelta(hours=1)
+    meter.visit()
+    assert meter.changed - before == (
+        0 if signs else 1
+    )  # without a signature the meter verifies it once more
+    assert ended(meter).result is Result.DONE
+    assert meter.blocks_sent == [0, 1, 2, 3]
+
+
+def test_another_s_image_under_our_name_is_replaced_by_ours_and_never_activated() -> None:
+    meter = ImageMeter(sim_image(), activation=Activation(at=START + timedelta(hours=2)))
+    meter.visit()
+    another_s(meter)
+    meter.now = START + timedelta(hours=3)
+    assert ended(meter).result is Result.DONE  # what is activated is ours, which the meter's double checks
+    assert meter.blocks_sent == [0, 1, 2, 3]
+    assert "another image stands under our image's name; ours is sent anew" in meter.notes
+
+
+def test_a_meter_that_no_longer_verifies_what_it_holds_is_sent_the_image_once_more() -> None:
+    meter = ImageMeter(sim_image(), activation=Activation(at=START + timedelta(hours=2)))
+    meter.target.signs = False
+    meter.visit()
+    meter.target._blocks[0] = b"damaged since" + bytes(243)
+    meter.now = START + timedelta(hours=3)
+    assert ended(meter).result is Result.DONE
+    assert meter.blocks_sent == [0, 1, 2, 3] * 2
+
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_a_signature_that_the_maker_declares_is_what_the_meter_must_show(signs: bool) -> None:
+    image = sim_image()
+    right = hashlib.sha256(image.content).digest()[:16]
+    for signature, good in ((right, signs), (right[::-1], False)):
+        meter = ImageMeter(replace(image, signature=signature))
+        meter.target.signs = signs
+        end = ended(meter)
+        assert (end.result is Result.DONE, end.reason) == ((True, "") if good else (False, "wrong_signature"))
+        assert meter.told == good
