@@ -24,7 +24,7 @@ from protocols.dlms.apdu.lists import Target
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from protocols.dlms.client.exchange import Exchange
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.security.suites import Keys

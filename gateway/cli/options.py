@@ -78,6 +78,9 @@ def user() -> str:
 
 def purpose(of: str | None) -> str:
     """Return the command that is given and what it is about, as the edge tells others of it: `clock GEN:12345678`."""
+    words = [of] if of else []
     context = get_current_context(silent=True)
-    words = context.command_path.split()[1:] if context is not None else []
-    return " ".join([*words, *([of] if of else [])]) or "a command"
+    while context is not None and context.parent is not None:  # the outermost one is the program
+        words.insert(0, context.info_name or "")
+        context = context.parent
+    return " ".join(words) or "a command"

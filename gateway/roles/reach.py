@@ -12,7 +12,7 @@ import structlog
 
 from gateway.config.file import Config
 from gateway.config.meters import LineSection, MeterSection
-from gateway.edge.field.client import EdgeLine
+from gateway.edge.field.client import DialInEdgeLine, EdgeLine
 from gateway.edge.field.messages import Wire
 from gateway.edge.field.socket_file import SocketState, socket_state
 from gateway.errors import UsageError
@@ -49,7 +49,8 @@ class Way:
         """
         if self.socket is None or self.of_edge is None:
             return make_line(self.section)
-        line = EdgeLine(
+        kind = DialInEdgeLine if self.of_edge.kind == "dial-in" else EdgeLine
+        line = kind(
             self.of_edge.name,
             self.socket,
             place=place_of(self.of_edge),

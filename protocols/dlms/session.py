@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -26,14 +25,13 @@ from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import text_of
 from protocols.dlms.profile.layouts import CLOCK, Layout
 from protocols.dlms.push.layout import push_layouts
-from protocols.dlms.reading.known_meter import KnownMeter, MeterNotes
+from protocols.dlms.reading.known_meter import MeterNotes, with_release
 from protocols.dlms.reading.layout_cache import LayoutCache, Layouts, known_meter, put_known_meter
+from protocols.dlms.reading.nameplate import read_nameplate
 from protocols.dlms.reading.reader import ProfileReader, ReaderStatistics
 from protocols.dlms.reading.visit_plan import (
     CAPACITY,
     CLOCK_TIME,
-    FIRMWARE,
-    IDENTITY,
     SERIAL,
     Ground,
     mark_targets,
@@ -54,7 +52,7 @@ from protocols.errors import (
 from protocols.event_marks import EventNews
 from protocols.line import Line, TakesDedicatedKeys, TakesPushes
 from protocols.reading import MeterClock, Nameplate, Obis, ProfileName, ReadingSet, RelayState
-from protocols.session import Clock, DlmsSettings, MeterSpec, ReleaseMode, SessionContext, Visit
+from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
 
 class DlmsSession:
@@ -117,7 +115,9 @@ class DlmsSession:
         (a maker's FLAG letters need not begin its name), the one that the spec names is taken.
         """
         if self._nameplate is None:
-            self._nameplate = await self._read_nameplate()
+            self._nameplate = await read_nameplate(
+                self.exchange, self._notes, self._title, self._spec.meter, self._clock.now()
+            )
         expected = self._spec.meter
         found = self._nameplate.meter_id
         if expected is not None and expected != found:
@@ -197,42 +197,6 @@ class DlmsSession:
                     self._notes.note_one("capacities", str(target.obis), answer.integer)
             seen = marks(source.logs, found, ground)
             self._event_news = EventNews(marks=seen, quiet=seen.quiet_since(visit.seen))
-
-    async def _read_nameplate(self) -> Nameplate:
-        known, now = self._notes.known, self._clock.now()
-        if known.nameplate is not None and known.title == self._title.hex() and known.named(now):
-            serial, firmware = await self.exchange.get_many([Target(1, SERIAL), Target(1, FIRMWARE)])
-            version = "" if isinstance(firmware, ProtocolError) else text_of(firmware)
-            if _serial(serial) == known.nameplate.serial and version == known.nameplate.firmware:
-                return known.nameplate
-        plate = await self._read_whole_nameplate()
-        if known.nameplate is None or plate.firmware != known.nameplate.firmware:
-            self._notes.new_firmware()
-        # what it lacks, how it chooses rows and how much its logs hold is found out anew each day
-        self._notes.note(
-            nameplate=plate,
-            title=self._title.hex(),
-            named_at=now,
-            without=frozenset(),
-            methods={},
-            capacities={},
-        )
-        return plate
-
-    async def _read_whole_nameplate(self) -> Nameplate:
-        serial, *names = await self.exchange.get_many([Target(1, obis, 2) for obis in IDENTITY])
-        number = _serial(serial)
-        # beside the serial all may be missing: older meters lack objects, or refuse them to this client
-        year, maker, firmware, model = ("" if isinstance(n, ProtocolError) else text_of(n) for n in names)
-        makers = [n for n in (flag_letters(self._title), letters(maker)) if n]
-        expected = (self._spec.meter or "").partition(":")[0]
-        return Nameplate(
-            manufacturer=expected if expected in makers else next(iter(makers), ""),
-            serial=number,
-            firmware=firmware,
-            model=model,
-            year=int(year) if year.isdecimal() and year.isascii() else None,
-        )
 
     async def _check_same_meter(self, exchange: Exchange) -> None:
         """Make sure that the same meter answers in a new association; IdentityMismatch otherwise."""
@@ -381,7 +345,7 @@ async def open_dlms(
     keys = KeyChoices(spec.meter, settings, context.secrets)
     notes = MeterNotes(None if layouts is None or spec.meter is None else known_meter(layouts, spec.meter))
     known = notes.known
-    settings = _with_release(settings, known, kept=layouts is not None and spec.meter is not None)
+    settings = with_release(settings, known, kept=layouts is not None and spec.meter is not None)
     lists = ListSize(settings.max_list, known.lists, known.list_faults, ranges=known.list_ranges)
     openers = [
         AssociationOpener(
@@ -430,32 +394,3 @@ async def open_dlms(
         raise
     finally:
         await lease.release()
-
-
-def _with_release(settings: DlmsSettings, known: KnownMeter, *, kept: bool) -> DlmsSettings:
-    """Settle how associations end: on HDLC by DISC alone, where a refusal after that would be remembered (`kept`)."""
-    if settings.release is not ReleaseMode.AUTO:
-        return settings
-    alone = settings.framing == "hdlc" and kept and not known.goodbye
-    return replace(settings, release=ReleaseMode.NONE if alone else ReleaseMode.PLAIN)
-
-
-def _serial(found: Data | ProtocolError) -> str:
-    """Return the serial; raises why there is none."""
-    if isinstance(found, ProtocolError):
-        raise found
-    number = text_of(found)
-    if not number:
-        raise MeterProtocolError("the meter's serial (0.0.96.1.0) is empty")
-    return number
-
-
-def flag_letters(system_title: bytes) -> str:
-    """Return the three FLAG letters that a system title begins with, or "" when it does not."""
-    head = system_title[:3]
-    return letters(head.decode("ascii")) if head.isalpha() and head.isascii() else ""
-
-
-def letters(name: str) -> str:
-    """Return the first three letters of a maker's name in upper case (`GENUS POWER` is `GEN`)."""
-    return "".join(c for c in name.upper() if c.isascii() and c.isalpha())[:3]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,9 @@ MAX_FIRST = 1 << 24
 MAX_JUMP = 1 << 18
 """How far above the last counter with a proven answer one is believed: somebody who stands on the line and lies
 at every half hour would need most of a year to use a key up, with an alarm all the time."""
+
+MOMENT, PATIENCE = 0.02, 100
+"""Seconds between two looks whether a file that is held for a moment is free, and how often it is looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class FileCounters:
         self._next = {key: held.reserved for key, held in self._keys.items()}
         self._doubted = {key for key, held in self._keys.items() if held.doubted is not None}
         self._failed = set[str]()
+        self._unsaved = False
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter for `key` that was never given before and is >= `at_least`."""
@@ -97,6 +102,7 @@ class FileCounters:
             self._failed.discard(key)
             if counter > held.confirmed:
                 self._keys[key] = replace(held, confirmed=counter)
+                self._unsaved = True
 
     def proven(self, key: str) -> bool:
         """Say whether a meter has answered with proof that it holds the key, and no try failed since."""
@@ -140,8 +146,9 @@ class FileCounters:
 
     def close(self) -> None:
         """Let go of the file; what was reserved and not used stays unused."""
-        with suppress(LocalError):
-            self._save(self._keys)
+        if self._unsaved:
+            with suppress(LocalError):
+                self._save(self._keys)
         self._lock.close()
 
     def _of(self, key: str) -> KeyCounters:
@@ -150,7 +157,7 @@ class FileCounters:
     def _write(self, key: str, held: KeyCounters) -> None:
         keys = {**self._keys, key: held}
         self._save(keys)
-        self._keys = keys
+        self._keys, self._unsaved = keys, False
         (self._doubted.discard if held.doubted is None else self._doubted.add)(key)
 
     def _save(self, keys: Mapping[str, KeyCounters]) -> None:
@@ -164,41 +171,85 @@ class FileCounters:
 
 
 class CountersOnDemand:
-    """A CounterStore whose file is opened, and locked, at the first counter: a meter read in the clear needs none."""
+    """A CounterStore whose file is held for a moment only, so that several commands may use it at once.
+
+    Each takes a block of counters for itself: none is given twice. It is opened at the first counter: a meter read in
+    the clear needs none. LocalError as of `FileCounters`, and where a running edge holds the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._store: FileCounters | None = None
+        self._blocks: dict[str, tuple[int, int]] = {}
+        """By key, the next counter of our block and the first behind it."""
+        self._confirmed: dict[str, int] = {}
+        self._failed: set[str] = set()
 
     def next(self, key: str, at_least: int = 0) -> int:
         """Return a counter as `FileCounters.next` does."""
-        return self._opened().next(key, at_least)
+        first, end = self._blocks.get(key, (0, 0))
+        given = max(first, at_least)
+        if given >= end:
+            with self._held() as store:
+                given = store.next(key, at_least)
+                end = store.reserved()[key]
+        self._blocks[key] = given + 1, end
+        return given
 
     def believes(self, key: str, told: int) -> bool:
         """Say what `FileCounters.believes` says."""
-        return self._opened().believes(key, told)
+        held = self._of(key)
+        if held.doubted is None and told <= highest_believed(held.confirmed):
+            return True  # as nearly always, and there is nothing to write down
+        with self._held() as store:
+            return store.believes(key, told)
 
     def confirm(self, key: str, counter: int) -> None:
         """Note a proven answer as `FileCounters.confirm` does."""
-        self._opened().confirm(key, counter)
+        self._failed.discard(key)
+        self._confirmed[key] = max(counter, self._confirmed.get(key, 0))
 
     def proven(self, key: str) -> bool:
         """Say what `FileCounters.proven` says."""
-        return self._opened().proven(key)
+        return key not in self._failed and self._of(key).confirmed > 0
 
     def failed(self, key: str) -> None:
         """Note what `FileCounters.failed` notes."""
-        self._opened().failed(key)
+        self._failed.add(key)
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
-        if self._store is not None:
-            self._store.close()
+        """Write down what was proved. Idempotent."""
+        if self._confirmed:
+            with suppress(LocalError), self._held():
+                pass
 
-    def _opened(self) -> FileCounters:
-        if self._store is None:
-            self._store = FileCounters(self._path)
-        return self._store
+    def _of(self, key: str) -> KeyCounters:
+        held = (
+            load_counters(self._path).get(key) or KeyCounters()
+        )  # a whole file, whoever writes the next one
+        return replace(held, confirmed=max(held.confirmed, self._confirmed.get(key, 0)))
+
+    @contextmanager
+    def _held(self) -> Iterator[FileCounters]:
+        """Hold the file, waiting for others that hold it for a moment; write down what was proved."""
+        store = _opened(self._path)
+        try:
+            for key, counter in self._confirmed.items():
+                store.confirm(key, counter)
+            self._confirmed.clear()
+            yield store
+        finally:
+            store.close()
+
+
+def _opened(path: Path) -> FileCounters:
+    for _ in range(PATIENCE):
+        try:
+            return FileCounters(path)
+        except LocalError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+        time.sleep(MOMENT)
+    return FileCounters(path)
 
 
 def in_use(path: Path) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import LocalError, MeterConfigError
+from protocols.meters import counters
 from protocols.meters.counters import (
     MAX_COUNTER,
     MAX_FIRST,
     MAX_JUMP,
+    CountersOnDemand,
     FileCounters,
     KeyCounters,
     highest_believed,
@@ -218,3 +221,49 @@ def test_no_counter_comes_twice_over_kills(tmp_path: Path) -> None:
         child.wait()
         child.stdout.close()
     assert seen == sorted(set(seen))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["a", "b"]), st.integers(0, 900)), max_size=40))
+def test_commands_that_share_a_file_never_give_one_counter_twice(asks: list[tuple[int, str, int]]) -> None:
+    """Each holds the file for a moment only; a block that one has taken is nobody else's, also after its end."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "counters.json"
+        stores = [CountersOnDemand(path) for _ in range(3)]
+        given_by: dict[str, list[int]] = {"a": [], "b": []}
+        for n, (who, key, at_least) in enumerate(asks):
+            counter = stores[who].next(key, at_least)
+            assert counter >= at_least
+            given_by[key].append(counter)
+            if n % 7 == 6:
+                stores[who].close()
+                stores[who] = CountersOnDemand(path)
+        for numbers in given_by.values():
+            assert len(set(numbers)) == len(numbers)
+        for store in stores:
+            store.close()
+        with closing(FileCounters(path)) as edge:  # and an edge that starts goes on above them all
+            for key, numbers in given_by.items():
+                assert edge.next(key) > max(numbers, default=-1)
+
+
+def test_what_one_command_proved_the_next_one_knows(tmp_path: Path) -> None:
+    path = tmp_path / "counters.json"
+    first = CountersOnDemand(path)
+    assert not first.proven("key")
+    first.confirm("key", first.next("key", 70))
+    assert first.proven("key")
+    first.failed("key")
+    assert not first.proven("key")
+    first.close()
+    second = CountersOnDemand(path)
+    assert second.proven("key")
+    assert second.believes("key", 100)
+    assert not second.believes("key", 2**31)
+    second.close()
+    assert load_counters(path)["key"].confirmed == 70
+
+
+def test_a_file_that_an_edge_holds_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "MOMENT", 0)
+    with closing(FileCounters(tmp_path / "c")), pytest.raises(LocalError, match="in use"):
+        CountersOnDemand(tmp_path / "c").next("key")

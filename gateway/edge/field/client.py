@@ -39,7 +39,7 @@ from gateway.edge.field.messages import (
 from gateway.edge.field.socket_file import connected_socket
 from gateway.errors import GatewayError, UsageError
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalError, ProtocolError
-from protocols.line import LineIO, LineStatistics
+from protocols.line import Framer, LineIO, LineStatistics
 from protocols.unused import UnusedCounter
 
 ANSWER_TIME = 30.0
@@ -186,6 +186,18 @@ class EdgeLine:
         if link is not None:
             link.close()
         return link
+
+
+class DialInEdgeLine(EdgeLine):
+    """`EdgeLine` that a meter dials in on: what it pushes in our turn is the edge's, and goes back to it.
+
+    A push that wants to be confirmed is not: the meter sends it again when the edge has the line.
+    """
+
+    def take_push(self, octets: bytes, framed: Framer | None = None) -> None:  # noqa: ARG002 - see the docstring
+        """Hand a push on to the edge."""
+        if self._link is not None and not self._link.closed:
+            self._link.send(Act(number=0, do="push", octets=octets.hex()))
 
 
 class _Counts:

@@ -72,11 +72,11 @@ class Ask(_Message):
 
 
 class Act(_Message):
-    """Do something on the line in our turn: what `protocols.line.LineIO` does."""
+    """Do something on the line in our turn: what `protocols.line.LineIO` does, and hand on a push that came in it."""
 
     kind: Literal["act"] = "act"
     number: Number
-    do: Literal["send", "receive", "drain", "hold_quiet", "hang_up", "reopen"]
+    do: Literal["send", "receive", "drain", "hold_quiet", "hang_up", "reopen", "push"]
     octets: Hex = ""
     seconds: Seconds = 0.0
 

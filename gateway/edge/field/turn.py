@@ -9,7 +9,7 @@ from gateway.edge.field.messages import MAX_OCTETS, Act, Done
 from gateway.edge.field.open_links import OpenLinks
 from gateway.edge.field.statistics import TurnCounts
 from protocols.errors import LineError
-from protocols.line import Line, LineIO
+from protocols.line import Line, LineIO, TakesPushes
 
 MAX_QUIET = 60.0
 """Seconds that a command may keep the line quiet beyond its turn: for a slow meter's answer."""
@@ -69,6 +69,9 @@ class LentTurn:
                 self._rest = b""
                 self._links = OpenLinks()
                 await self._io.hang_up()
+            case "push":
+                if isinstance(self._line, TakesPushes):
+                    self._line.take_push(bytes.fromhex(act.octets))
             case "reopen":
                 self._rest = b""
                 self._links = OpenLinks()

@@ -15,7 +15,7 @@ from protocols.dlms.client.line_lease import LineLease
 from protocols.dlms.client.list_size import ListSize
 from protocols.dlms.companion import companion
 from protocols.dlms.core import refusal_hints
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.framing.gateway import MAX_ADDRESS, Behind, GatewayLink
 from protocols.dlms.framing.hdlc_link import HdlcClientLink

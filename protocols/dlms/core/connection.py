@@ -20,7 +20,9 @@ from protocols.dlms.apdu.gbt import BlockTransfer
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.notification import NEVER_ANSWERS, PLAIN_TAGS
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
-from protocols.dlms.core.association import ERROR_TAGS, AssociationSettings, ClientAssociation
+from protocols.dlms.core.association import ClientAssociation
+from protocols.dlms.core.association_cipher import ERROR_TAGS
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.outcomes import (
     Associated,
     Event,

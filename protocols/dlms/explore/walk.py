@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection
 from protocols.dlms.client.resuming_exchange import ResumingExchange
-from protocols.dlms.core.association import CURRENT_ASSOCIATION
+from protocols.dlms.core.association_settings import CURRENT_ASSOCIATION
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import leading
 from protocols.dlms.data.types import Data, Tag

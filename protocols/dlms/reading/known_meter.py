@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from protocols.known import Notes
 from protocols.reading import Nameplate
+from protocols.session import DlmsSettings, ReleaseMode
 
 NAMED_FOR = timedelta(days=1)
 """How long maker, model and year are taken to be what they were; serial and firmware are asked at every visit."""
@@ -70,3 +71,11 @@ class MeterNotes(Notes[KnownMeter]):
         self.known = KnownMeter(
             list_faults=known.list_faults, list_ranges=known.list_ranges, goodbye=known.goodbye
         )
+
+
+def with_release(settings: DlmsSettings, known: KnownMeter, *, kept: bool) -> DlmsSettings:
+    """Settle how associations end: on HDLC by DISC alone, where a refusal after that would be remembered (`kept`)."""
+    if settings.release is not ReleaseMode.AUTO:
+        return settings
+    alone = settings.framing == "hdlc" and kept and not known.goodbye
+    return replace(settings, release=ReleaseMode.NONE if alone else ReleaseMode.PLAIN)

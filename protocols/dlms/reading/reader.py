@@ -18,7 +18,7 @@ from protocols.dlms.companion import (
     companion,
     in_order,
 )
-from protocols.dlms.core.association import CURRENT_ASSOCIATION
+from protocols.dlms.core.association_settings import CURRENT_ASSOCIATION
 from protocols.dlms.data.types import Data
 from protocols.dlms.data.values import is_number, to_value
 from protocols.dlms.objects.object_list import ObjectEntry, parse_object_list

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from gateway.config.file import Config, load
 from gateway.config.mistakes import ConfigMistakes
 from gateway.contract.signing import new_key_pair
 from gateway.edge.push.counters import PushCounters
+from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.edge import EdgeRole, edge_role
+from gateway.roles.key_ring import key_ring
 from gateway.roles.push import PushRole
 from protocols.clock import SystemClock
 from protocols.dlms.apdu import notification
@@ -30,8 +33,9 @@ from protocols.dlms.security.ciphering import protect_apdu
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import SendCounter
 from protocols.dlms.server.model import AssociationPolicy
+from protocols.meters.open import open_session
 from protocols.reading import Obis, ProfileName
-from protocols.session import Auth
+from protocols.session import Auth, SessionContext
 from protocols.simulator.cosem.meter import Build
 from protocols.simulator.cosem.model import PUBLIC, UTILITY, HouseholdModel
 from protocols.simulator.dlms.ports import WrapperPort, simulated_meter
@@ -295,6 +299,62 @@ async def test_a_meter_that_dials_in_is_asked_polled_and_pushes_on_the_same_conn
         assert (await edge.poller.poll_meter(METER)).ok
         await again.close()
         await serving
+
+
+async def test_a_command_beside_the_edge_meets_a_meter_that_dials_in_and_loses_no_push(
+    tmp_path: Path,
+) -> None:
+    model = model_of()
+    config = config_of(tmp_path, {"kind": "dial-in"})
+    async with running(config) as edge:
+        await edge.field.start()
+        meter, push = DialIn(model), client(model)
+        await meter.open(HOST, push_of(edge).listener.tcp_port)
+        serving = asyncio.create_task(meter.run())
+        await until(lambda: edge.poller.statistics().meters[METER].last_success is not None)
+        meter.push_before_answer = push.alert((84,))  # comes in the command's exchange, and is the edge's
+        assert await read_beside(config) == 1
+        await until(lambda: push_of(edge).intake_statistics().alerts == 1)
+        assert (await edge.poller.poll_meter(METER)).ok
+        assert edge.lines["l"].statistics().open
+        await meter.close()
+        await serving
+
+
+async def test_an_association_that_the_edge_keeps_open_is_ended_before_a_command_has_the_line(
+    tmp_path: Path,
+) -> None:
+    """Many meters hold one association at a time: the command's would be refused, or the edge's lost unnoticed."""
+    async with served(tmp_path) as (_, config):
+        dlms = config.meters[0].dlms
+        assert dlms is not None
+        kept = config.meters[0].model_copy(update={"dlms": replace(dlms, keep_open=600.0)})
+        config = config.model_copy(update={"meters": (kept,), "push": config.push})
+        async with running(config, poll=False) as edge:
+            await edge.field.start()
+            assert (await edge.poller.poll_once()).ok
+            assert len(edge.associations) == 1
+            assert await read_beside(config) == 1
+            assert len(edge.associations) == 0
+            assert edge.lines["l"].statistics().connects == 1, "over the same connection"
+            assert (await edge.poller.poll_once()).ok
+            assert len(edge.associations) == 1
+            assert edge.field.statistics().released == 1
+
+
+async def read_beside(config: Config) -> int:
+    """Read the meter as a command does, and return how many rows came."""
+    beside = client_beside_edge(config, config.meters[0], "cli")
+    line = beside.way.line(f"read {METER}", meter=METER)
+    counters, ring = beside.open_counters(), key_ring(config, CLOCK)
+    context = SessionContext(secrets=ring, counters=counters, clock=CLOCK)
+    try:
+        async with open_session(line, beside.spec, context) as session:
+            return len([row async for row in session.read(ProfileName.INSTANTANEOUS)])
+    finally:
+        await line.close()
+        counters.close()
+        ring.close()
 
 
 async def test_a_push_in_the_middle_of_an_exchange_is_confirmed_on_the_same_connection(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.apdu.services import GetRequest
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Event
 from protocols.dlms.data import cosem_time

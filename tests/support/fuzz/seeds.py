@@ -12,7 +12,7 @@ from protocols.dlms.apdu.lists import GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.apdu.short_names import OBJECT_LIST, ReadRequest, Variable
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import octets, text
 from protocols.dlms.server.connection import ServerSettings

@@ -14,7 +14,7 @@ from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest
 from protocols.dlms.apdu.lists import GetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest, decode_apdu
 from protocols.dlms.apdu.short_names import OBJECT_LIST, ReadRequest, Variable
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.core.name_list import NameList
 from protocols.dlms.data import axdr, cosem_time

@@ -19,7 +19,7 @@ from protocols.dlms.apdu.services import (
     decode_apdu,
     encode_apdu,
 )
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.outcomes import Released, ValueRead
 from protocols.dlms.data.cursor import Cursor
 from protocols.dlms.data.types import octets

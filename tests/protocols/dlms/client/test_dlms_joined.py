@@ -9,7 +9,7 @@ import pytest
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.selection import RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.outcomes import Associated, LinkUp, Released, RequestDone, RequestRefused, ValueRead
 from protocols.dlms.data import cosem_time
 from protocols.dlms.data.types import integer, octets

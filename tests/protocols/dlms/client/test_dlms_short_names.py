@@ -21,7 +21,7 @@ from protocols.dlms.apdu.short_names import (
 )
 from protocols.dlms.client.exchange import Exchange
 from protocols.dlms.client.list_size import ListSize
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.name_list import WHOLE_LIST, NameList
 from protocols.dlms.core.outcomes import Event, Outcomes, RequestRefused, ValueRead

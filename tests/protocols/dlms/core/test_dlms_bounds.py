@@ -133,7 +133,7 @@ def test_characters_of_a_saved_meter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_cache_of_layouts_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocols.dlms.reading.layout_cache.MAX_ENTRIES", 2)
+    monkeypatch.setattr("protocols.known.MAX_ENTRIES", 2)
     entries: dict[Any, Any] = {}
     for number in range(5):
         LayoutCache(entries, f"GEN:{number}", "F1").put_objects("48", ())

@@ -14,7 +14,7 @@ from protocols.dlms.apdu.conformance import BUILT, Conformance, service_names
 from protocols.dlms.apdu.gbt import BlockTransfer, GeneralBlock
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, Outcome, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.outcomes import (
     Associated,
     Outcomes,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from protocols.dlms.apdu import gbt
 from protocols.dlms.apdu.lists import ActionListRequest, GetListRequest, SetListRequest, Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest, SetRequest
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Associated, Event, Released, RequestRefused, ValueRead
 from protocols.dlms.core.transaction import Request, Transaction

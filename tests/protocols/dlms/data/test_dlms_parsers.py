@@ -14,7 +14,7 @@ from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import GetBlock, GetRequest, decode_apdu, encode_apdu
 from protocols.dlms.companion import companion, event_name
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.transaction import MAX_VALUE_OCTETS
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.cursor import MAX_OCTETS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import GetRequest
 from protocols.dlms.client.association_opener import behind, link_of
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.core.outcomes import Event, ValueRead
 from protocols.dlms.data.types import octets

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, GetRequest
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection, State
 from protocols.dlms.core.outcomes import Associated, Event, LinkUp, RequestDone, ValueRead
 from protocols.dlms.data.types import Data, octets

@@ -9,7 +9,7 @@ import pytest
 from protocols.dlms.apdu import acse
 from protocols.dlms.apdu.services import ConfirmedServiceError, ExceptionResponse
 from protocols.dlms.core import outcomes
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.core.connection import ClientConnection
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder, Parameters

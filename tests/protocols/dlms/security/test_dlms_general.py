@@ -195,10 +195,10 @@ def test_a_meter_that_leaves_the_signature_out_is_refused() -> None:
     policy, wanted = of_suite(1, Auth.HLS_GMAC, key_info=KeyInfo.IDENTIFIED)
     joined = Joined(SmallMeter({48: policy}), replace(wanted, signed=True))
     joined.associate()
-    joined.client._association._settings = replace(wanted, signed=False)
+    joined.client._association._cipher._settings = replace(wanted, signed=False)
     joined.client.request(GetRequest(target=Target(1, o("0-0:96.1.0"), 2)))
     request = joined.client.data_to_send()
-    joined.client._association._settings = replace(wanted, signed=True)
+    joined.client._association._cipher._settings = replace(wanted, signed=True)
     answer = joined.server.receive_data(request)
     with pytest.raises(SecurityFailure, match="without a signature"):
         joined.client.receive_data(answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.dlms.core.association import AssociationSettings
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.data.cursor import MAX_OCTETS
 from protocols.dlms.trace.frames import decode_trace
 from protocols.dlms.trace.pairs import TracePairs
