@@ -290,6 +290,19 @@ async def visiting(bus: Field, parts: dict[str, tuple[RegisterSpan, ...]]) -> As
         yield VisitReader(reader, bus.clock, parts)
 
 
+async def test_parts_of_a_silent_block_are_told_apart_from_its_late_answer() -> None:
+    """The halves are of equal length, and the first is not answered either."""
+    spans = tuple(RegisterSpan(4, place, 2) for place in (0, 4, 8, 12))
+    hit = covers(HOLE)
+    async with field_of(lambda *asked: None if hit(*asked) else 0) as bus:
+        async with visiting(bus, {"live": spans}) as visit:
+            await visit.take("other", spans[:1])
+            words = (await visit.take("live", spans)).words
+        assert None not in words.values()
+        asked = [place for place in bus.meters[5].asked if hit(4, *place)]
+        assert asked[:1] == [(0, 14)]
+
+
 async def test_parts_of_a_visit_are_read_together_and_later_alone() -> None:
     live = (RegisterSpan(4, 0, 2), RegisterSpan(4, 6, 2))
     money = (RegisterSpan(4, 2, 2), RegisterSpan(4, 6, 2))
