@@ -16,6 +16,7 @@ class LineStatistics:
     """Counters since the line was made; bytes and counts, never reset.
 
     `turns` counts the talkers so far, `sends` the messages of ours: each is a round trip when it is answered.
+    `quiet` is how many seconds from now no send may start (`LineIO.hold_quiet`).
     """
 
     sent: int = 0
@@ -27,6 +28,7 @@ class LineStatistics:
     failures: int = 0
     timeouts: int = 0
     busy_seconds: float = 0.0
+    quiet: float = 0.0
     open: bool = False
 
 

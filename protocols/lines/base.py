@@ -140,6 +140,7 @@ class BaseLine(ABC):
             failures=self._failures,
             timeouts=self._timeouts,
             busy_seconds=self._busy + running,
+            quiet=self._quiet_left(),
             open=connection is not None and connection.usable,
         )
 
@@ -170,6 +171,12 @@ class BaseLine(ABC):
         """Let no send start before `seconds` from now have passed; the longest hold counts."""
         until = asyncio.get_running_loop().time() + seconds
         self._quiet_until = max(until, self._quiet_until or 0.0)
+
+    def _quiet_left(self) -> float:
+        """Return for how many seconds from now no send may start."""
+        if self._quiet_until is None:
+            return 0.0
+        return max(0.0, self._quiet_until - asyncio.get_running_loop().time())
 
     async def send_octets(self, connection: LineConnection, data: bytes) -> None:
         """Write all of `data` when quiet time and frame gap are over."""

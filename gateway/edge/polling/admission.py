@@ -48,6 +48,12 @@ class Route:
     segment: str = ""
     host: str = ""
 
+    def shares(self, other: Route) -> bool:
+        """Say whether what takes one away may take the other away, too."""
+        return bool(self.segment and self.segment == other.segment) or bool(
+            self.host and self.host == other.host
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:

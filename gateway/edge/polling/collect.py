@@ -20,7 +20,7 @@ from protocols.errors import IdentityMismatch, MeterProtocolError
 from protocols.known import Known
 from protocols.modbus.memories import remembered
 from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
-from protocols.session import Clock, MeterSession, TellsEventNews, Visit
+from protocols.session import Clock, MeterSession, ModbusSettings, TellsEventNews, Visit
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
 """Profiles that the meter keeps; the others are read as they are now."""
@@ -79,9 +79,11 @@ class Collector:
         memory = remembered(self._known, meter)
         return memory is not None and bool(memory.doubted)
 
-    async def disproved(self, meter: str, error: IdentityMismatch, *, news: bool) -> int:
+    async def disproved(
+        self, meter: str, modbus: ModbusSettings, error: IdentityMismatch, *, news: bool
+    ) -> int:
         """Settle what was read of a Modbus meter before another one answered; see `Settlement`."""
-        return await self._settlement.disproved(meter, error, news=news)
+        return await self._settlement.disproved(meter, modbus, error, news=news)
 
     async def visit(self, meter: str, profiles: Sequence[ProfileName]) -> Visit:
         """Return what a poll is about to read, for the opening of its session; raises JournalError."""

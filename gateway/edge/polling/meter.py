@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime, timedelta
@@ -12,8 +11,6 @@ from typing import Protocol
 
 import structlog
 
-from gateway.backoff import Backoff
-from gateway.edge.polling.admission import Urgency
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import (
     MeterHealth,
@@ -23,9 +20,10 @@ from gateway.edge.polling.health import (
     may_lock_out,
     state_of,
 )
-from gateway.edge.polling.schedule import FIRST_PROBE, LAST_PROBE, LAST_RETRY, PolledMeter, Schedule
+from gateway.edge.polling.pace import MeterPace
+from gateway.edge.polling.schedule import LAST_RETRY, PolledMeter, Schedule
 from gateway.edge.polling.takings import Takings
-from gateway.edge.polling.turns import NEVER, Claim
+from gateway.edge.polling.turns import NEVER
 from gateway.edge.stamping.clocks import DRIFT_ALARM, MeterClocks, MeterEvidence
 from gateway.errors import JournalError
 from protocols.errors import (
@@ -41,14 +39,6 @@ from protocols.session import Clock, MeterSession, Visit
 
 POLL_ATTEMPT = 1_800.0
 """Seconds after which one session is cut off: a meter that dribbles must not hold its line for ever."""
-PROBE_WITHIN = timedelta(seconds=30)
-"""Time after which a try of a dead meter is late: the one that waited longest goes first."""
-FIRST_SILENCE = 2.0
-"""Seconds that an attempt without an answer takes before one was seen."""
-MARGIN = 1.1
-"""How much longer the next one may take."""
-UNSUPPORTED_PROBE = timedelta(days=1)
-"""A profile that the meter lacks is asked for again this rarely: it may be empty yet, or come with new firmware."""
 MISMATCH_PROBE = 900.0
 """Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
 log = structlog.get_logger("gateway.edge.polling")
@@ -69,7 +59,8 @@ class MeterPoll:
     """One meter: its due profiles, back-off and health. `lock` is held while it is read.
 
     What was read is in the journal a moment later; `journaled` then hears how many captures of the visit were new, and
-    what the journal said where it refused them. The next visit begins after that.
+    what the journal said where it refused them. The next visit begins after that. `owed` tells for how many seconds
+    earlier answers of it may still come.
     """
 
     def __init__(
@@ -82,6 +73,7 @@ class MeterPoll:
         schedule: Schedule,
         clocks: MeterClocks,
         journaled: Journaled,
+        owed: Callable[[], float] = lambda: 0.0,
         learn: Learn | None = None,
     ) -> None:
         self.meter = meter
@@ -92,17 +84,13 @@ class MeterPoll:
         self._open_meter = open_meter
         self._collector = collector
         self._clock = clock
-        self._schedule = schedule
         self._learn = learn
         self._clocks = clocks
         self._journaled = journaled
+        self._owed = owed
         self._since = clock.now()
-        self._due = dict.fromkeys(meter.profiles, self._since)
-        self._backoff = Backoff(FIRST_PROBE, LAST_RETRY, chance=0.0)
-        self._silences: deque[float] = deque([FIRST_SILENCE], maxlen=2)
-        self._retry_at: datetime | None = None
+        self.pace = MeterPace(meter, schedule, self._since)
         self._last_success: datetime | None = None
-        self._unsupported: set[ProfileName] = set()
         self._once_read: set[ProfileName] = set()
         self._has_clock = True
         self._seen_clock: MeterClock | None = None
@@ -110,70 +98,16 @@ class MeterPoll:
         self._doubted = False
         self._takings: Takings | None = None
 
-    # -- when
-
     @property
     def dead(self) -> bool:
         """Whether it did not answer the last time: its next try may cost the line a whole timeout."""
-        return self.state is PollState.SILENT
-
-    def next_at(self) -> datetime:
-        """Return when it wants to be asked next, the budget of dead meters aside.
-
-        Where another meter answered, only its identity is asked now and then: the right one may be back.
-        """
-        return self._retry_at or min(self._due.values(), default=NEVER)
-
-    def claim(self, not_before: datetime) -> Claim:
-        """Return what it wants of its line, and from when: no earlier than `not_before`."""
-        at = self.next_at()
-        wait = PROBE_WITHIN if self.dead else self._patience(at)
-        return Claim(
-            meter=self.meter.meter,
-            urgency=Urgency.SILENT if self.dead else Urgency.DUE,
-            ready=max(at, not_before),
-            deadline=at if at >= NEVER - wait else at + wait,
-            worst=max(self._silences) * MARGIN,
-        )
-
-    def silent_for(self, seconds: float) -> None:
-        """Note how long the line was taken by an attempt that it did not answer."""
-        self._silences.append(seconds)
-
-    def due(self, now: datetime) -> list[ProfileName]:
-        """Return the profiles to read at `now`."""
-        return [profile for profile, at in self._due.items() if at <= now]
-
-    def _patience(self, at: datetime) -> timedelta:
-        """Return how long after `at` the first of what is due then is overtaken by its next run."""
-        due = [profile for profile, due in self._due.items() if due <= at]
-        return min(map(self._schedule.period, due), default=timedelta(0))
+        return self.pace.dead
 
     def resume(self, now: datetime) -> None:
         """Forget failures and a mismatch: try at once."""
-        self._backoff.reset()
         if self.state is PollState.MISMATCH:
             self._change(PollState.NEW)
-        self.due_now(now)
-
-    def due_now(self, now: datetime) -> None:
-        """Make everything due at `now` at the latest, but what the meter lacks."""
-        if self._retry_at is not None:
-            self._retry_at = min(self._retry_at, now)
-        for profile in self._due.keys() - self._unsupported:
-            self._due[profile] = min(self._due[profile], now)
-
-    def wanted_now(self, profile: ProfileName, now: datetime) -> bool:
-        """Make one profile due at once (the meter said that there is something); False when it is not read."""
-        if profile not in self._due or profile in self._unsupported:
-            return False
-        self._due[profile] = min(self._due[profile], now)
-        return True
-
-    def reachable(self, now: datetime) -> None:
-        """Note that the meter is there again: what waits to be tried again is tried now."""
-        if self.state is not PollState.MISMATCH and self._retry_at is not None:
-            self._retry_at = min(self._retry_at, now)
+        self.pace.resume(now)
 
     @property
     def clock_trusted(self) -> bool | None:
@@ -192,10 +126,11 @@ class MeterPoll:
         profile: ProfileName | None = None
         self.polls += 1
         now = self._clock.now()
-        wanted = [p for p in profiles if p not in self._unsupported or self._due[p] <= now]
+        wanted = self.pace.wanted(profiles, now)
         self._counted = self.captures
         was = self.state
         self._takings = takings = self._collector.takings(partial(self._settle, wanted))
+        self.pace.under_way = True
         try:
             async with (
                 asyncio.timeout(POLL_ATTEMPT),
@@ -224,7 +159,7 @@ class MeterPoll:
             meter=self.meter.meter,
             line=self.meter.line,
             captures=takings.captures,
-            unsupported=tuple(sorted(self._unsupported)),
+            unsupported=tuple(sorted(self.pace.unsupported)),
             error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
@@ -232,19 +167,20 @@ class MeterPoll:
     async def _settle_identity(self, was: PollState) -> None:
         """Where another Modbus meter answers now, it may have given what was read since the last proof."""
         self._doubted = self._collector.doubted(self.meter.meter)
-        if not isinstance(self.error, IdentityMismatch) or self.meter.spec.modbus is None:
+        modbus = self.meter.spec.modbus
+        if not isinstance(self.error, IdentityMismatch) or modbus is None:
             return
         await self.settled()
         news = was is not PollState.MISMATCH
         try:
-            await self._collector.disproved(self.meter.meter, self.error, news=news)
+            await self._collector.disproved(self.meter.meter, modbus, self.error, news=news)
         except JournalError as error:  # the next look at who answers tries again
             log.error("settling_refused", **self._where(), error=str(error))
 
     @property
     def under_way(self) -> bool:
         """Whether what the last visit read is on its way into the journal: watermarks and gaps are old ones."""
-        return self._takings is not None and not self._takings.ended
+        return self.pace.under_way
 
     async def durable(self) -> None:
         """Wait until what the last visit read is in the journal.
@@ -265,10 +201,10 @@ class MeterPoll:
         return self._counted + (0 if self._takings is None else self._takings.captures.total())
 
     def _settle(self, profiles: Sequence[ProfileName], new: int, error: JournalError | None) -> None:
+        self.pace.under_way = False
         if error is not None:
             log.error("journal_refused", **self._where(), error=str(error))
-            for profile in self._due.keys() & profiles:
-                self._due[profile] = min(self._due[profile], self._clock.now())
+            self.pace.due_again(profiles, self._clock.now())
         self._journaled(new, error)
 
     async def _recognise(self, session: MeterSession) -> None:
@@ -316,31 +252,25 @@ class MeterPoll:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the
                 # failure shows.
                 raise MeterRefused(f"{profile} was read before: {error}") from error
-            self._unsupported.add(profile)
-            self._due[profile] = self._clock.now() + UNSUPPORTED_PROBE
+            self.pace.lacks(profile, self._clock.now())
             log.info("profile_unsupported", **self._where(), profile=profile.value)
             return
         self._once_read.add(profile)
-        self._unsupported.discard(profile)
         takings.captures[profile.value] += 0  # to be told, whether anything of it is new or not
-        if profile in self._due:
-            now, zone = self._clock.now(), self.meter.spec.zone
-            self._due[profile] = self._schedule.next_due(profile, now, zone, self.meter.meter)
+        self.pace.read(profile, self._clock.now())
 
     # -- outcome
 
     def _succeeded(self) -> None:
-        self._backoff.reset()
-        self.error = self._retry_at = None
+        self.pace.succeeded()
+        self.error = None
         self._last_success = self._clock.now()
-        lacks_all = self._unsupported.issuperset(self.meter.profiles)
+        lacks_all = self.pace.unsupported.issuperset(self.meter.profiles)
         self._change(PollState.UNSUPPORTED if lacks_all else PollState.OK)
 
     def _failed(self, error: Exception, profile: ProfileName | None) -> None:
         self.failed_polls += 1
         self.error = error
-        if profile in self._due:
-            self._due[profile] = self._due.pop(profile)  # the last next time: the others must not wait for it
         self._change(state_of(error))
         mismatch = self.state is PollState.MISMATCH
         if mismatch:
@@ -348,27 +278,28 @@ class MeterPoll:
         elif may_lock_out(error) or isinstance(error, MeterConfigError):
             # Meters lock a client out after a few wrong passwords; and only a person mends a configuration.
             at_least = LAST_RETRY
-        elif isinstance(error, AnswerOwed):
-            at_least = error.seconds  # it was not asked at all: sooner would be the same
         else:
             at_least = 0.0
-        wait = self._backoff.next(at_least=at_least)
-        if self.dead:
-            wait = min(wait, LAST_PROBE)
-        self._retry_at = self._clock.now() + timedelta(seconds=wait)
+        now, dead = self._clock.now(), self.state is PollState.SILENT
+        retry_at = self.pace.failed(now, dead=dead, at_least=at_least, profile=profile)
+        if isinstance(error, AnswerOwed):
+            self.pace.barred(now + timedelta(seconds=error.seconds))
+        elif dead and self.pace.failures > 1:
+            # The first failure may be one late answer, beside which others can be asked for. A meter that is dead
+            # is left alone until nothing of it can come any more: a try before would only wait on the line.
+            self.pace.barred(now + timedelta(seconds=self._owed()))
         report = log.warning if isinstance(error, ProtocolError) else log.exception
-        failures = self._backoff.failures
-        if self.dead and failures & (failures - 1):
-            report = (
-                log.debug
-            )  # a dead meter is tried every half minute: the 1st, 2nd, 4th, 8th … time is told
+        failures = self.pace.failures
+        if dead and failures & (failures - 1):
+            # A dead meter is tried every half minute or so: the 1st, 2nd, 4th, 8th … time is told.
+            report = log.debug
         report(
             "other_meter_answered" if mismatch else "poll_failed",
             **self._where(),
             profile=profile.value if profile else None,
             code=health_code(error),
             error=str(error),
-            next_try=self._retry_at.isoformat(),
+            next_try=max(retry_at, self.pace.next_at()).isoformat(),
         )
 
     def _change(self, state: PollState) -> None:
@@ -394,7 +325,7 @@ class MeterPoll:
     def health(self) -> MeterHealth:
         """Return the meter's health, frozen."""
         drift = None if self._seen_clock is None else self._seen_clock.drift
-        next_at = self.next_at()
+        next_at = self.pace.next_at()
         return MeterHealth(
             meter=self.meter.meter,
             line=self.meter.line,
@@ -403,11 +334,11 @@ class MeterPoll:
             last_success=self._last_success,
             error_code=health_code(self.error),
             error=None if self.error is None else str(self.error),
-            failures=self._backoff.failures,
+            failures=self.pace.failures,
             next_try=None if next_at == NEVER else next_at,
             drift=drift,
             drift_alarm=self._seen_clock is not None and self._seen_clock.is_off(DRIFT_ALARM.total_seconds()),
             clock_trusted=self._clock_trusted,
             captures=self.captures,
-            unsupported=tuple(sorted(self._unsupported)),
+            unsupported=tuple(sorted(self.pace.unsupported)),
         )

@@ -16,6 +16,7 @@ from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll, Turn
+from gateway.edge.polling.line_state import REVIVE_EVERY
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
 from gateway.edge.polling.schedule import PolledMeter, Schedule
@@ -23,6 +24,7 @@ from gateway.edge.polling.turns import Claim
 from gateway.edge.stamping.clocks import MeterClocks
 from gateway.errors import JournalError
 from protocols.line import Line
+from protocols.meters.owed import answers_owed
 from protocols.reading import ProfileName
 from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
@@ -91,6 +93,7 @@ class Poller:
         self._meters: dict[str, MeterPoll] = {}
         self._lines: dict[str, LinePoll] = {}
         self._retries: dict[str, Backoff] = {}
+        self._revived: dict[str, datetime] = {}
         self._running: tuple[asyncio.TaskGroup, Rests] | None = None
         self.paused: str | None = None
         self.paused_since: datetime | None = None
@@ -143,7 +146,7 @@ class Poller:
         if meter.meter in self._meters:
             raise ValueError(f"{meter.meter} is polled already, on line {self.line_of(meter.meter)}")
         state = self._lines[meter.line]
-        poll = self._meters[meter.meter] = state.meters[meter.meter] = MeterPoll(
+        poll = self._meters[meter.meter] = MeterPoll(
             meter,
             partial(self._open_session, state.line, meter.spec, self._context),
             self._collector,
@@ -152,9 +155,10 @@ class Poller:
             learn=self._pushing.learn if meter.meter in self._pushing.meters else None,
             clocks=self._clocks,
             journaled=partial(self._journaled, state),
+            owed=partial(answers_owed, state.line, meter.spec),
         )
         self.changes.note(Subject.METER, meter.meter, poll.told)
-        state.wake()
+        state.add(poll)
 
     async def remove_meter(self, meter: str) -> PolledMeter:
         """Poll a meter no more; returns when nobody talks to it any more, and what was read of it is journaled.
@@ -162,7 +166,7 @@ class Poller:
         KeyError for an unknown one.
         """
         poll = self._meters.pop(meter)
-        del self._lines[poll.meter.line].meters[meter]
+        self._lines[poll.meter.line].remove(meter)
         self.changes.forget(Subject.METER, meter)
         async with poll.lock:
             await poll.settled()
@@ -184,7 +188,8 @@ class Poller:
         del self._retries[name]
         polls = list(state.meters.values())
         for meter in list(state.meters):
-            del self._meters[meter], state.meters[meter]
+            del self._meters[meter]
+            state.remove(meter)
             self.changes.forget(Subject.METER, meter)
         self.changes.forget(Subject.LINE, name)
         await state.close()
@@ -218,7 +223,7 @@ class Poller:
         async with state.turn(urgency, reason, poll=poll, within=within, worst=worst, about=about) as turn:
             yield turn
             if poll is not None:
-                poll.reachable(self._clock.now())
+                poll.pace.reachable(self._clock.now())
 
     async def poll_once(self) -> PollReport:
         """Read each profile of each meter once, lines side by side.
@@ -260,7 +265,7 @@ class Poller:
     def read_soon(self, meter: str, profile: ProfileName) -> bool:
         """Read a profile as soon as the line is free; False when it is not among the meter's profiles."""
         poll = self._meters[meter]
-        wanted = poll.wanted_now(profile, self._clock.now())
+        wanted = poll.pace.wanted_now(profile, self._clock.now())
         if wanted:
             self._line_of(poll.meter.meter).wake()
         return wanted
@@ -306,7 +311,7 @@ class Poller:
 
     async def _round(self, state: LinePoll) -> list[MeterReport]:
         return [
-            await self._poll_asked(state, poll, poll.meter.profiles, poll.claim(self._clock.now()).urgency)
+            await self._poll_asked(state, poll, poll.meter.profiles, poll.pace.claim().urgency)
             for poll in list(state.meters.values())
         ]
 
@@ -315,6 +320,7 @@ class Poller:
     ) -> MeterReport:
         """Read a meter because somebody asked for it; raises JournalError."""
         report: MeterReport | None = None
+        came_back = False
         while report is None:
             await poll.settled()  # here it holds no line
             async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
@@ -322,7 +328,9 @@ class Poller:
                     continue  # it was read while we waited for our turn
                 before, was_dead = self._clock.now(), poll.dead
                 report = await poll.attempt(profiles)
-                state.heard(poll, before, was_dead=was_dead)
+                came_back = state.heard(poll, before, was_dead=was_dead)
+        if came_back:
+            self._power_is_back(poll)
         self._tell(state, poll)
         await poll.durable()
         return report
@@ -333,10 +341,12 @@ class Poller:
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    await poll.attempt(poll.due(before))
+                    await poll.attempt(poll.pace.due(before))
                 except JournalError:
                     return  # `_journaled` hears it, too
-            state.attempted(poll, claim, before)
+            came_back = state.attempted(poll, claim, before)
+        if came_back:
+            self._power_is_back(poll)
         self._tell(state, poll)
 
     def _journaled(self, state: LinePoll, new: int, error: JournalError | None) -> None:
@@ -354,6 +364,19 @@ class Poller:
             if new:
                 self.paused = self.paused_since = None
         state.wake()
+
+    def _power_is_back(self, poll: MeterPoll) -> None:
+        """Try the silent meters of the other lines that share a meter's way: a feeder or a concentrator is back."""
+        route, now = poll.meter.route, self._clock.now()
+        if route is None:
+            return
+        way = route.segment or route.host
+        if now < self._revived.get(way, now - REVIVE_EVERY) + REVIVE_EVERY:
+            return
+        self._revived[way] = now
+        for state in self._lines.values():
+            if (other := state.route) is not None and other.shares(route):
+                state.revive()
 
     def _tell(self, state: LinePoll, poll: MeterPoll) -> None:
         """Note the health of a meter and its line, unless they were taken away meanwhile."""

@@ -14,7 +14,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What somebody wants of a line: from `ready` on, if possible by `deadline`, for `worst` seconds at most.
+    """What somebody wants of a line: from `ready` on, if possible by `wanted_by`, for `worst` seconds at most.
 
     `meter` is the meter that is meant, "" for none. `number` tells requests apart; the polls of meters have 0.
     """
@@ -23,7 +23,7 @@ class Claim:
     number: int = 0
     urgency: Urgency
     ready: datetime
-    deadline: datetime
+    wanted_by: datetime
     worst: float = 0.0
 
 
@@ -58,6 +58,8 @@ TERMS: Mapping[Urgency, Terms] = {
 """Only orders have no terms: nobody goes before them."""
 BURST = 2.0
 """Seconds that an urgency may save up of its share."""
+MOST_DEBT = 60.0
+"""Seconds that it may owe: orders that came in the middle of its turns do not shut it out for long."""
 PROMPT = (Urgency.ORDERED, Urgency.DUE)
 """Those that wait for nobody's spare time; the others share what these leave idle."""
 
@@ -65,8 +67,8 @@ PROMPT = (Urgency.ORDERED, Urgency.DUE)
 class Allowance:
     """Line time that an urgency may take from more urgent ones: a bucket filled with a share of the time that passes.
 
-    What is taken is the time that the others really waited. It may fall below nothing: then it takes no more until
-    the debt is paid. It begins empty.
+    What is taken is the time that the others really waited. It may fall below nothing, though not without end: then
+    it takes no more until the debt is paid. It begins empty.
     """
 
     def __init__(self, share: float, now: datetime) -> None:
@@ -78,7 +80,7 @@ class Allowance:
     def charge(self, seconds: float, now: datetime) -> None:
         """Take what the others waited."""
         self._fill(now)
-        self._tokens -= seconds
+        self._tokens = max(self._tokens - seconds, -MOST_DEBT)
         self.taken += seconds
 
     def ready_at(self, now: datetime) -> datetime:
@@ -170,7 +172,7 @@ class Turns:
 
 
 def _order(claim: Claim) -> tuple[datetime, datetime, int]:
-    return claim.deadline, claim.ready, claim.number
+    return claim.wanted_by, claim.ready, claim.number
 
 
 def _ends(claim: Claim, now: datetime) -> datetime:

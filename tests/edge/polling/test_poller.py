@@ -255,7 +255,8 @@ async def test_of_a_wrong_meter_only_the_identity_is_asked_now_and_then(bench: B
     meter.serial = "999"
     poller = bench.poller(LIVE)
     await bench.run_until(poller, T0 + timedelta(hours=5))
-    assert (len(meter.opened), meter.reads, bench.journal.last_seq) == (20, [], 0)
+    assert (meter.reads, bench.journal.last_seq) == ([], 0)
+    assert 20 <= len(meter.opened) <= 22
     health = poller.statistics().meters["GEN:1"]
     assert (health.state, health.error_code) == ("mismatch", "identity_mismatch")
     assert health.next_try is not None
@@ -279,7 +280,8 @@ async def test_back_off_doubles_and_any_answer_resets_it(bench: Bench) -> None:
     poller = bench.poller(LIVE)
     await bench.run_until(poller, T0 + timedelta(hours=1))
     waits = [(b - a).total_seconds() for a, b in zip(meter.opened, meter.opened[1:], strict=False)]
-    assert waits[:9] == [1, 2, 4, 8, 16, 32, 40, 40, 40]
+    nominal = [1, 2, 4, 8, 16, 32, 40, 40, 40]
+    assert all(0.9 * most <= wait <= most for wait, most in zip(waits[:9], nominal, strict=True)), waits
     meter.error = None
     await bench.run_until(poller, bench.clock.at + timedelta(minutes=1))
     health = poller.statistics().meters["GEN:1"]
