@@ -25,6 +25,7 @@ from protocols.modbus.plan import (
 )
 from protocols.modbus.unit import MeterUnit
 from protocols.modbus.wire_time import SUPPOSED_LATENCY, SUPPOSED_REGISTER, WireCost, turnaround, wire_cost
+from protocols.reading import Number, Text, Value
 
 Words = dict[RegisterSpan, list[int] | None]
 """Words of each span; None where the meter refuses it."""
@@ -103,6 +104,11 @@ class RegisterReader:
             for asked in dict.fromkeys(self._refused):
                 self._notes.refused(asked, doubtful=2 * answered < len(wanted))
         return got
+
+    def note_firmware(self, shown: Value | None) -> None:
+        """Note the firmware that the meter shows: under another one, what was learned before counts for nothing."""
+        if isinstance(shown, Number | Text):
+            self._notes.firmware_is(shown.text() if isinstance(shown, Number) else shown.text)
 
     def sum_up(self) -> None:
         """Put what was measured into the notes."""
