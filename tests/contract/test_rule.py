@@ -234,12 +234,16 @@ def test_what_a_gateway_read_of_a_meter_that_was_taken_from_it_counts_up_to_the_
         capture(n).model_copy(update={"seq": n + 1, "epoch": epoch}) for n, epoch in ((0, 1), (1, 1), (2, 0))
     )
     delivered = batch(before, on, after)
-    for story in (
+    stories: list[list[Batch | AllocationChanged]] = [
         [open_still, delivered, ended],
         [ended, delivered],
         [delivered, open_still, ended, open_still],
-    ):
+    ]
+    for story in stories:
         state = ConsumerState()
         for one in story:
-            state.apply(one) if isinstance(one, Batch) else state.apply_change(one)
+            if isinstance(one, Batch):
+                state.apply(one)
+            else:
+                state.apply_change(one)
         assert set(state.captures) == {before.capture_id, on.capture_id}
