@@ -99,8 +99,11 @@ def _folder_model(name: str, folder: Path | None) -> MeterModel:
 
 @lru_cache(maxsize=1024)
 def model_file(path: Path, folder: Path | None = None) -> MeterModel:
-    """Return the model of a file; MeterConfigError when it cannot be read, ModelMistakes when it is wrong. Cached."""
-    return parse_model(read_text(path), where=str(path), folder=folder)
+    """Return the model of a file, which may extend those of `folder`, or else of its own folder. Cached.
+
+    MeterConfigError when it cannot be read, ModelMistakes when it is wrong.
+    """
+    return parse_model(read_text(path), where=str(path), folder=folder or path.parent)
 
 
 def forget_models() -> None:
