@@ -27,6 +27,14 @@ ProtocolError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protocols.reading import Number, Quantity
+
 
 class ProtocolError(Exception):
     """Root of every error that leaves this package.
@@ -176,7 +184,14 @@ class WriteUnproven(MeterError):
 
 
 class IdentityMismatch(MeterError):
-    """Another meter answers at this address; `advice` says what to do where it is the same one for all that."""
+    """Another meter answers at this address; `advice` says what to do where it is the same one for all that.
+
+    `shown` are the energy registers of the one that answered, at `shown_at`, where they could be read: by them it is
+    told which readings cannot have been its.
+    """
+
+    shown: Mapping[Quantity, Number] = MappingProxyType({})
+    shown_at: datetime | None = None
 
     def __init__(self, *, expected: str, found: str, advice: str = "") -> None:
         super().__init__(f"expected meter {expected}, but {found} answers at this address{advice}")

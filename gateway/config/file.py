@@ -137,6 +137,8 @@ class ScheduleSection(Section):
 
     The meters' turns are spread over the first `spread` seconds of each period (two thirds of it at most), each
     meter always at its own place; periods below half an hour as the half hour, so that one visit reads all that is due.
+    `gapless` names snapshots of which each that was due and not read is told as a gap; of a meter that is read for
+    nothing that it keeps, `instantaneous` always is.
     """
 
     instantaneous: Annotated[int, Field(ge=1, le=86400)] = 900
@@ -148,6 +150,7 @@ class ScheduleSection(Section):
     nameplate: Annotated[int, Field(ge=1, le=2678400)] = 604800
     spread: Annotated[int, Field(ge=0, le=86400)] = 1200
     backfill_days: Annotated[int, Field(ge=0, le=400)] = 35
+    gapless: tuple[Literal["instantaneous", "prepayment"], ...] = ()
 
 
 class AdmissionSection(Section):

@@ -59,6 +59,7 @@ class Way:
             meter=meter,
             changes=changes,
             wire=self._wire(self.of_edge),
+            redials=self.of_edge.kind != "serial",
         )
         # What the configuration says of a trace is the edge's, which writes it: another file is the program's own.
         own = self.section.trace != self.of_edge.trace

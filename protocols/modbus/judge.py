@@ -11,10 +11,10 @@ from functools import cached_property
 from protocols.modbus.codec import raw_value
 from protocols.modbus.meter_memory import MeterMemory
 from protocols.modbus.model import MeterModel
-from protocols.modbus.plausible import STEPS, Base, Doubts, Found, Settled, doubts, first_base, settle
+from protocols.modbus.plausible import STEPS, Base, Doubts, Found, Settled, doubts, first_base, settle, step
 from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.rules import Rule, rules_of
-from protocols.reading import Quantity
+from protocols.reading import Number, Quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,20 @@ class Judge:
     @cached_property
     def _rules(self) -> dict[Quantity, Rule]:
         return rules_of(self._model, self._sanctioned_load)
+
+    def grows(self, quantity: Quantity) -> bool:
+        """Return whether a quantity is a register that only grows."""
+        rule = self._rules.get(quantity)
+        return rule is not None and rule.growing
+
+    def cannot_be(
+        self, quantity: Quantity, then: tuple[Number, datetime], now: tuple[Number, datetime]
+    ) -> bool:
+        """Return whether a meter that shows the one value now cannot have shown the other one then."""
+        rule = self._rules.get(quantity)
+        if rule is None or not rule.growing or then[0].unit != now[0].unit:
+            return False
+        return step(rule, *then, *now) is not None
 
     def first(
         self,

@@ -71,5 +71,11 @@ def remembered(store: Known, meter: str) -> MeterMemory | None:
     return found if isinstance(found, MeterMemory) else None
 
 
+def settled(store: Known, meter: str, model: str, now: datetime) -> None:
+    """Note that what was read of a meter until now has been settled, since another one answers."""
+    found = remembered(store, meter) or MeterMemory(model=model)
+    keep(store, _key(meter), replace(found, settled_at=now))
+
+
 def _key(meter: str) -> tuple[str, str, str]:
     return meter, "", "memory"

@@ -41,6 +41,7 @@ class MeterMemory:
     `asked_at`, and proved it at `proved_at`: by its serial, else by `marks` that were as before (firmware, ratios, by
     name) and energies that go on. `shaken`: since it was asked it was silent or failed, so that another meter may
     stand in its place. `vouched_at` is when somebody had seen that it is the right one, where anybody has.
+    What was read until `settled_at` has been settled, after another meter had answered.
     """
 
     model: str
@@ -51,3 +52,4 @@ class MeterMemory:
     marks: Mapping[str, str] = field(default_factory=dict)
     shaken: bool = False
     vouched_at: datetime | None = None
+    settled_at: datetime | None = None

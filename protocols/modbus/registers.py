@@ -136,7 +136,7 @@ class RegisterSpec(Scaled):
 
     quantity: str = Field(description="OBIS code, `1-0:1.8.0*255`; `#5` for the time of a maximum")
     profiles: tuple[ProfileName, ...] = Field(
-        min_length=1, description=f"where it belongs: {', '.join(LIVE_PROFILES)}"
+        description=f"where it belongs: {', '.join(LIVE_PROFILES)}; `[]` where only clock, relay or fingerprint use it"
     )
     function: Literal[1, 2, 3, 4, 17, 43] = Field(
         description="1 coils, 2 discrete inputs, 3 holding, 4 input registers; 17 server id, 43 identification"

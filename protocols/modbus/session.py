@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -39,6 +39,7 @@ from protocols.modbus.visit import VisitReader
 from protocols.reading import (
     MeterClock,
     Nameplate,
+    Number,
     ProfileName,
     Quality,
     Quantity,
@@ -195,6 +196,15 @@ class ModbusSession:
         await self._prove()
         await self._controls.set_clock(at)
 
+    async def show_energies(self, error: IdentityMismatch) -> None:
+        """Add to the error what the energy registers of the meter show that answered, where it tells."""
+        energies = tuple(r for r in self._model.registers if self._judge.grows(Quantity.of(r.quantity)))
+        with suppress(ProtocolError):
+            words = await self._reader.words(spans_of(self._model, energies))
+            values = values_of(self._model, energies, words, self._zone)
+            error.shown = {quantity: value for quantity, value in values if isinstance(value, Number)}
+            error.shown_at = self._clock.now()
+
     async def relay(self) -> RelayState:
         """Read the contact's state; UNKNOWN when the model does not say how, or the meter refuses."""
         relay = self._model.relay
@@ -303,7 +313,8 @@ async def open_modbus(
                 if spec.meter is not None:
                     await session.identify()
                 yield session
-            except IdentityMismatch:  # what another meter showed is not this one's
+            except IdentityMismatch as error:  # what another meter showed is not this one's
+                await session.show_energies(error)
                 client.account.forget_latency(settings.unit)
                 raise
             except ProtocolError:

@@ -39,7 +39,7 @@ from gateway.edge.field.messages import (
 from gateway.edge.field.socket_file import connected_socket
 from gateway.errors import GatewayError, UsageError
 from protocols.errors import LineClosed, LineTimeout, LineUnavailable, LocalError, ProtocolError
-from protocols.line import Framer, LineIO, LineStatistics
+from protocols.line import Framer, LineIO, LineMemory, LineStatistics
 from protocols.unused import UnusedCounter
 
 ANSWER_TIME = 30.0
@@ -54,7 +54,7 @@ class EdgeLine:
     """`protocols.line.Line` on which a running edge gives turns; `name` and `place` are the edge's.
 
     `purpose` is what the edge tells of us, `on_wait` is told in plain words why we wait. A turn that the edge takes
-    back is LineClosed with the reason.
+    back is LineClosed with the reason. `redials` says that the edge may open the line's connection anew (TCP).
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class EdgeLine:
         changes: bool = False,
         wire: Wire | None = None,
         wait: float = MAX_WAIT,
+        redials: bool = False,
     ) -> None:
         self._name = name
         self._path = path
@@ -88,6 +89,7 @@ class EdgeLine:
         self._link: _Link | None = None
         self._closed = False
         self.unused = UnusedCounter()
+        self.memory = LineMemory(redials=redials)
         self.counts = _Counts()
 
     @property
@@ -228,6 +230,7 @@ class _TurnIO:
             self._link.send(Release())
 
     async def send(self, data: bytes) -> None:
+        self._line.memory.sends += 1
         for start in range(0, len(data), _CHUNK):
             piece = data[start : start + _CHUNK]
             await self._act("send", octets=piece)

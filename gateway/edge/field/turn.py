@@ -10,6 +10,7 @@ from gateway.edge.field.open_links import OpenLinks
 from gateway.edge.field.statistics import TurnCounts
 from protocols.errors import LineError
 from protocols.line import Line, LineIO, TakesPushes
+from protocols.modbus.lent import LentWatch
 
 MAX_QUIET = 60.0
 """Seconds that a command may keep the line quiet beyond its turn: for a slow meter's answer."""
@@ -33,6 +34,7 @@ class LentTurn:
         self._io = io
         self._stays_open = stays_open
         self._links = OpenLinks()
+        self._modbus = LentWatch(line)
         self._rest = b""
         self._spoken = False
 
@@ -46,17 +48,20 @@ class LentTurn:
         match act.do:
             case "send":
                 octets = bytes.fromhex(act.octets)
+                await self._modbus.clear_the_way(self._io, octets)
                 self._spoken = True
                 self._links.sent(
                     octets
                 )  # before they leave: a cut in the middle may still have opened a link
                 self.counts.wrote = self._links.wrote
+                self._modbus.sent(octets)
                 await self._io.send(octets)
                 self.counts.sent += len(octets)
             case "receive":
                 if not self._rest:
                     self._rest = await self._io.receive(act.seconds)
                     self.counts.received += len(self._rest)
+                    self._modbus.received(self._rest)
                 octets, self._rest = self._rest[:MAX_OCTETS], self._rest[MAX_OCTETS:]
                 return Done(number=act.number, octets=octets.hex(), connects=self.connects)
             case "drain":
@@ -83,6 +88,7 @@ class LentTurn:
 
         A command that gave its turn back has said its goodbyes, or knows that there is nobody to hear them.
         """
+        self._modbus.end()
         if released or not self._spoken:
             return
         farewells = self._links.farewells()

@@ -150,6 +150,7 @@ class MeterPoll:
             raise
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, profile)
+            await self._declare_absence(takings)
         else:
             self._succeeded()
         finally:
@@ -167,14 +168,22 @@ class MeterPoll:
     async def _settle_identity(self, was: PollState) -> None:
         """Where another Modbus meter answers now, it may have given what was read since the last proof."""
         self._doubted = self._collector.doubted(self.meter.meter)
-        if not isinstance(self.error, IdentityMismatch) or self.meter.spec.modbus is None:
+        modbus = self.meter.spec.modbus
+        if not isinstance(self.error, IdentityMismatch) or modbus is None:
             return
         await self.settled()
         news = was is not PollState.MISMATCH
         try:
-            await self._collector.disproved(self.meter.meter, self.error, news=news)
+            await self._collector.disproved(self.meter.meter, modbus, self.error, news=news)
         except JournalError as error:  # the next look at who answers tries again
             log.error("settling_refused", **self._where(), error=str(error))
+
+    async def _declare_absence(self, takings: Takings) -> None:
+        """Say what is due of the meter and was not read."""
+        try:
+            await self._collector.absent(self.meter, takings)
+        except JournalError as error:  # the next attempt says it
+            log.error("absence_refused", **self._where(), error=str(error))
 
     @property
     def under_way(self) -> bool:
@@ -245,7 +254,7 @@ class MeterPoll:
         self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, takings: Takings
     ) -> None:
         try:
-            await self._collector.collect(session, self.meter.meter, profile, clock=clock, takings=takings)
+            await self._collector.collect(session, self.meter, profile, clock=clock, takings=takings)
         except NotSupported as error:
             if profile in self._once_read:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +12,10 @@ from gateway.contract.blocks.encode import block_head
 from gateway.contract.blocks.hashes import value_hash
 from gateway.edge.journal.entry import Entry
 from mapping.directory import Unattributed
-from protocols.reading import RemarkWord
+from protocols.reading import Number, Quantity, RemarkWord
 
 _SEED = Unattributed.IDENTITY_MISMATCH.encode()
+ENERGIES = frozenset({"Wh", "varh", "VAh"})
 _BESIDE = ("checksum", "value_rev")
 _CHANGED = {"text": RemarkWord.METER_CHANGED.value}
 
@@ -43,6 +44,35 @@ def disowned(entries: Iterable[Entry], since: datetime) -> tuple[EncodedBlock, .
         template, rows = found[entry.seq]
         rows.append(_revision(template, capture_id, at, row))
     return tuple(EncodedBlock(one, block_head(one)[0], tuple(rows)) for one, rows in found.values())
+
+
+def last_before(
+    entries: Iterable[Entry], cannot_be: Callable[[Quantity, Number, datetime], bool]
+) -> datetime | None:
+    """Return the instant of the last capture that the meter that answers now cannot have given; None where any may be.
+
+    `cannot_be` says it of one value of then. Values that are suspect say nothing.
+    """
+    last: datetime | None = None
+    for entry in entries:
+        if entry.layout is None:
+            continue
+        columns = json.loads(entry.layout.text)["columns"]
+        places = [
+            (place, Quantity.of(c["q"]), c["unit"])
+            for place, c in enumerate(columns)
+            if c.get("unit") in ENERGIES
+        ]
+        for row in json.loads(entry.body)["captures"] if places else ():
+            at, doubted = datetime.fromisoformat(row["at"]), row.get("suspect", ())
+            told = [
+                (q, Number.from_text(row["values"][place], unit))
+                for place, q, unit in places
+                if place not in doubted and isinstance(row["values"][place], str)
+            ]
+            if (last is None or at > last) and any(cannot_be(q, number, at) for q, number in told):
+                last = at
+    return last
 
 
 def _template(entry: Entry, block: dict[str, Any]) -> BlockTemplate:

@@ -151,6 +151,37 @@ async def test_what_was_read_since_the_last_proof_is_nobodys_once_another_meter_
     assert await edge.poll() == [], "what is settled is settled"
 
 
+async def test_what_the_other_meter_cannot_have_given_stays_where_it_is(edge: Edge) -> None:
+    """An exchange as it mostly is: the register of the new one stands elsewhere, so what was read was the old one's."""
+    read = [*await edge.poll(), *await edge.poll(), *await edge.poll()]
+    assert [one.reason for one in read] == [None] * 3
+    edge.serial(10_000_099)
+    edge.show(0.4)
+    edge.start()
+    (told,) = await edge.poll()
+    assert event(told)["gateway_event"] == "meter_changed"
+    edge.show(1234.5)  # whatever it shows later
+    edge.clock.at += timedelta(days=30)
+    edge.start()
+    (told,) = await edge.poll()
+    assert event(told)["gateway_event"] == "meter_changed", "and nothing is taken back later"
+
+
+async def test_what_came_after_the_last_that_was_surely_the_old_ones_is_taken_back(edge: Edge) -> None:
+    await edge.poll()
+    edge.show(1236.0)
+    (sure,) = await edge.poll()
+    edge.serial(10_000_099)
+    edge.show(1235.99)  # a twin, a digit behind: not seen, but by its serial
+    (other,) = await edge.poll()
+    edge.show(1235.98)
+    edge.start()
+    told, *revised = await edge.poll()
+    assert event(told)["gateway_event"] == "meter_changed"
+    assert [one.capture_id for one in revised] == [other.capture_id]
+    assert sure.reason is None
+
+
 async def test_the_right_meter_that_comes_back_is_read_again(edge: Edge) -> None:
     await edge.poll()
     edge.serial(10_000_099)

@@ -16,7 +16,6 @@ from protocols.meters.open import open_session
 from protocols.modbus.library import forget_models
 from protocols.modbus.memories import Memories
 from protocols.reading import (
-    Instant,
     Missing,
     MissingReason,
     Number,
@@ -120,7 +119,7 @@ type = "bit"
 
 [[registers]]
 quantity = "0-0:1.0.0*255"
-profiles = ["nameplate"]
+profiles = []
 function = 3
 address = 60
 type = "time_bcd"
@@ -241,7 +240,7 @@ async def test_values_are_scaled_and_identification_is_read(tmp_path: Path, rtu:
         plate = await one(session, ProfileName.NAMEPLATE)
         assert plate.value("1-0:0.2.0") == Text("V1.07")
         assert plate.value("0-0:96.1.4") == Missing(MissingReason.METER_REFUSED)
-        assert plate.value("0-0:1.0.0") == Instant(NOON)
+        assert plate.value("0-0:1.0.0") is None
         prepaid = await one(session, ProfileName.PREPAYMENT)
         assert prepaid.value("0-0:96.3.10") == Number(1)
 
