@@ -26,25 +26,12 @@ from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 from tests.support.edge.memory_journal import MemoryJournal
 from tests.support.edge.poller_bench import FakeLine, block, live
 from tests.support.fakes import NoCounters, NoSecrets
-from tests.support.virtual_time import run_virtually
+from tests.support.virtual_time import VirtualClock, run_virtually
 
 BEGIN = datetime(2026, 11, 23, 10, 0, 1, tzinfo=UTC)
 HALF = timedelta(minutes=30)
 SCHEDULE = Schedule(periods=DEFAULT_PERIODS, spread=timedelta(minutes=20))
 PROFILES = (ProfileName.INSTANTANEOUS, ProfileName.BLOCK_LOAD)
-
-
-class LoopClock:
-    """The gateway's clock goes with the event loop's."""
-
-    def now(self) -> datetime:
-        return BEGIN + timedelta(seconds=asyncio.get_running_loop().time())
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        await asyncio.sleep((at - self.now()).total_seconds())
 
 
 @dataclass
@@ -102,7 +89,7 @@ class Segment:
 
     async def poll(self, long: timedelta) -> None:
         """Poll for some time."""
-        clock, journal = LoopClock(), MemoryJournal()
+        clock, journal = VirtualClock(BEGIN), MemoryJournal()
         book: Any = journal
         poller = Poller(
             {f"line{n}": FakeLine(f"line{n}") for n in range(self.lines)},
