@@ -17,6 +17,7 @@ from gateway.edge.polling.schedule import DEFAULT_PERIODS, SETTLE, Schedule
 from gateway.edge.push.layouts import PushLayouts
 from protocols.known import Known
 from protocols.meters.open import open_session
+from protocols.modbus.memories import Memories
 from protocols.reading import ProfileName
 from protocols.session import ModbusSettings, SessionContext
 from protocols.simulator.modbus.frames import take_rtu
@@ -103,7 +104,7 @@ async def _poll(bus: DarkBus) -> None:
             {"bus": line},
             [meter.polled("bus", "rtu") for meter in bus.meters.values()],
             collector=Collector(book, book, clock=clock, known=kept),
-            open_session=partial(open_session, layouts=kept),
+            open_session=partial(open_session, layouts=kept, memories=Memories(kept)),
             context=SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=clock),
             schedule=Schedule(),
             pushing=PushLayouts(clock),
