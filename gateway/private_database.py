@@ -46,7 +46,8 @@ class PrivateDatabase:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._db.close()
+        with self._lock:
+            self._db.close()
 
     def _read(self, statement: str, *given: object) -> list[Any]:
         with self._lock, self._translated():

@@ -137,6 +137,8 @@ class ScheduleSection(Section):
 
     The meters' turns are spread over the first `spread` seconds of each period (two thirds of it at most), each
     meter always at its own place; periods below half an hour as the half hour, so that one visit reads all that is due.
+    `gapless` names snapshots of which each that was due and not read is told as a gap; of a meter that is read for
+    nothing that it keeps, `instantaneous` always is.
     """
 
     instantaneous: Annotated[int, Field(ge=1, le=86400)] = 900
@@ -148,13 +150,14 @@ class ScheduleSection(Section):
     nameplate: Annotated[int, Field(ge=1, le=2678400)] = 604800
     spread: Annotated[int, Field(ge=0, le=86400)] = 1200
     backfill_days: Annotated[int, Field(ge=0, le=400)] = 35
+    gapless: tuple[Literal["instantaneous", "prepayment"], ...] = ()
 
 
 class AdmissionSection(Section):
     """How many sessions with meters on IP go on at once, and how many begin in a second.
 
-    A bus carries one conversation at a time and is not counted. Of `sessions`, a quarter may be with meters that
-    did not answer the last time.
+    A bus carries one conversation at a time and is not counted. Of `sessions` and of `per_segment`, a quarter may be
+    with meters that did not answer the last time.
     """
 
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 64
@@ -333,11 +336,12 @@ def load(path: Path) -> Config:
         ) from error
     # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
     findings: list[tuple[Any, ...]] = [*check_meters(config.lines, config.meters, config.push)]
-    forget_models()
+    keep_models = forget_models()
     findings += check_modbus(config.lines, config.meters, config.modbus.models)
     findings += check_web(config.web, config.gateway.roles)
     if config.gateway.replacement and not config.directory.verify_refs():
         findings.append((("gateway", "replacement"), UNHEARD))
     if findings:
+        keep_models()
         raise ConfigMistakes([source.mistake(*finding) for finding in findings])
     return config

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +16,10 @@ from typing import Any
 from gateway.errors import JournalError, UsageError
 from gateway.lots.core import ENDS, Facts, Item, ItemState, Lot, LotCore, LotState, Outcome
 from gateway.lots.terms import Terms, Window
+from gateway.private_database import PrivateDatabase
 
 FORMAT = 1
 MAX_ITEMS = 20_000
-BUSY_SECONDS = 30.0
 _SETS = ("stop_on", "not_counted")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -47,7 +46,21 @@ class Word:
     what: str
 
 
-class LotStore:
+class _LotFile(PrivateDatabase):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, named="lot")
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = DELETE")  # few writes; one file is easier to copy than three
+        self._db.execute("PRAGMA synchronous = FULL")
+
+    def fill(self, lot: Lot, items: Sequence[Item]) -> None:
+        """Write a new lot into the empty file."""
+        with self._transaction():
+            _fill(self._db, lot, items)
+
+
+class LotStore(_LotFile):
     """One lot's file (0600); safe for threads, and for other processes that pause or cancel it.
 
     JournalError when the file cannot be read or written, UsageError when it is no lot or of another kind.
@@ -57,18 +70,16 @@ class LotStore:
         """Open the lot at `path`; with `kind` it must be one of it."""
         if not path.is_file():
             raise UsageError(f"there is no lot at {path}")
+        super().__init__(path)
         self.path = path
-        self._mutex = threading.RLock()
-        self._db = _connect(path)
         try:
-            with self._translated():
-                found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            found = self._read("PRAGMA user_version")[0][0]
             if found != FORMAT:
                 raise UsageError(f"{path} is no lot of format {FORMAT} (it says {found})")
             if kind is not None and (has := self.lot().kind) != kind:
                 raise UsageError(f"{path} is a lot of {has}, not of {kind}")
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
     @classmethod
@@ -84,16 +95,15 @@ class LotStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             for stale in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm"))):
                 stale.unlink(missing_ok=True)
-            new.touch(mode=0o600)
-            db = _connect(new)
+            file = _LotFile(new)
             try:
-                _fill(db, lot, items)
+                file.fill(lot, items)
             finally:
-                db.close()
+                file.close()
             _link(new, path)
         except FileExistsError as error:
             raise UsageError(f"there is a lot at {path} already") from error
-        except (sqlite3.Error, OSError) as error:
+        except OSError as error:
             raise JournalError(f"the lot {path} cannot be made: {error}") from error
         return cls(path)
 
@@ -105,33 +115,25 @@ class LotStore:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._mutex:
-            self._db.close()
-
     # ---- reading
 
     def lot(self) -> Lot:
         """Return where the lot stands."""
-        with self._translated():
-            return _lot(self._db.execute(_LOT).fetchone())
+        return _lot(self._read(_LOT)[0])
 
     def items(self) -> list[Item]:
         """Return its meters in the order of the plan."""
-        with self._translated():
-            return [_item(row) for row in self._db.execute(f"{_ITEMS} ORDER BY position")]
+        return [_item(row) for row in self._read(f"{_ITEMS} ORDER BY position")]
 
     def core(self) -> LotCore:
         """Return the state machine as the file has it."""
-        with self._translated():
-            last = self._db.execute("SELECT last_begun FROM lot").fetchone()[0]
+        with self._transaction():
+            last = self._read("SELECT last_begun FROM lot")[0][0]
             return LotCore(self.lot(), self.items(), _instant(last))
 
     def words(self) -> list[Word]:
         """Return what was decided about it, oldest first."""
-        with self._translated():
-            rows = self._db.execute("SELECT at, by_whom, what FROM words ORDER BY id").fetchall()
+        rows = self._read("SELECT at, by_whom, what FROM words ORDER BY id")
         return [Word(at=_EPOCH + at * _MICROSECOND, by=by, what=what) for at, by, what in rows]
 
     # ---- writing
@@ -224,25 +226,6 @@ class LotStore:
             ),
         )
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        with self._mutex:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise JournalError(f"the lot {self.path} cannot be used: {error}") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
 
 _LOT = "SELECT name, kind, created, by_whom, terms, facts, state, reason, accepted, pilot_over FROM lot WHERE id = 1"
 _ITEMS = (
@@ -251,22 +234,7 @@ _ITEMS = (
 )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-        try:
-            db.execute("PRAGMA journal_mode = DELETE")  # few writes; one file is easier to copy than three
-            db.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            db.close()
-            raise
-    except sqlite3.Error as error:
-        raise JournalError(f"the lot {path} cannot be opened: {error}") from error
-    return db
-
-
 def _fill(db: sqlite3.Connection, lot: Lot, items: Sequence[Item]) -> None:
-    db.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
         db.execute(statement)
     db.execute(
@@ -291,7 +259,6 @@ def _fill(db: sqlite3.Connection, lot: Lot, items: Sequence[Item]) -> None:
     db.execute(
         "INSERT INTO words (at, by_whom, what) VALUES (?, ?, 'planned')", (_micros(lot.created), lot.by)
     )
-    db.execute("COMMIT")
 
 
 def _link(new: Path, path: Path) -> None:

@@ -118,7 +118,15 @@ class EdgeRole:
         self.poller = Poller(
             lines,
             polled_meters(config),
-            collector=Collector(journal, appender, clock=clock, backfill=backfill, known=self.known),
+            collector=Collector(
+                journal,
+                appender,
+                clock=clock,
+                backfill=backfill,
+                known=self.known,
+                schedule=schedule(config),
+                counted=[ProfileName(name) for name in config.schedule.gapless],
+            ),
             open_session=partial(
                 open_session, layouts=self.known, pool=self.associations, memories=Memories(self.known)
             ),

@@ -72,6 +72,8 @@ GATEWAY_EVENTS: Final[Codes] = MappingProxyType(
 GAP_REASONS: Final[Codes] = MappingProxyType(
     {
         "not_in_meter": "the meter's memory gave no rows of this span",
+        "not_read": "the meter was not read when it was due; what it keeps is read when it answers again",
+        "no_memory": "what was not read when it was due; the meter keeps none of it: it never comes",
         "refused_entry": "an entry that was refused for good; the gap stands under its number",
         "damaged_entry": "an entry that was damaged in the edge's file; the gap stands under its number",
     }
@@ -88,6 +90,7 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "dead_letters": "a peer refused entries for good",
         "disk_low": "the disk of the journal is nearly full",
         "disk_reserve_missing": "the reserve that lets a full disk heal could not be made",
+        "field_work": "a line is lent to field work for long: its meters wait",
         "influx": "InfluxDB cannot be written",
         "influx_skipped": "InfluxDB was away for so long that entries were given up for it; billing has them",
         "journal_entry_damaged": "an entry of the journal does not have its checksum",
@@ -101,6 +104,7 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "not_acknowledged": "a consumer has not acknowledged for long",
         "push_refused": "pushed messages were refused",
         "reading_paused": "no meter is read",
+        "reload_refused": "a changed configuration was not taken: it has mistakes, and the edge goes on as before",
         "status_refused": "the broker does not take the status",
         "too_few_files": "the operating system allows too few open files for these meters",
         "twin": "two gateways run under one name",

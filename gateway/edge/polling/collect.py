@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
+from gateway.edge.polling.absences import Absences
 from gateway.edge.polling.event_logs import EventLogs
+from gateway.edge.polling.rhythm import SETTLED, Rhythm, stored_rhythm
+from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.settling import Settlement
 from gateway.edge.polling.takings import Settle, Takings
 from gateway.edge.stamping.appender import ReadingAppender
@@ -19,7 +23,7 @@ from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import IdentityMismatch, MeterProtocolError
 from protocols.known import Known
 from protocols.modbus.memories import remembered
-from protocols.reading import PROFILE_KIND, ProfileKind, ProfileName, ReadingSet
+from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession, ModbusSettings, TellsEventNews, Visit
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
@@ -44,15 +48,14 @@ MOST_AHEAD = 35 * 86_400.0
 DAY = timedelta(days=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 1, tzinfo=UTC)
-SETTLED = timedelta(hours=2)
-"""After this long without a row of block load, the row is not expected any more."""
 log = structlog.get_logger("gateway.edge.polling")
 
 
 class Collector:
     """Reads profiles for the journal; captures, watermark and gaps go together.
 
-    `backfill` is how far back the first read of a stored profile goes. `known` keeps how the event logs stood.
+    `backfill` is how far back the first read of a stored profile goes. `known` keeps how the event logs stood. What is
+    due by `schedule` and absent is declared; `counted` are the snapshots that matter (see `Absences`).
     """
 
     def __init__(
@@ -63,7 +66,10 @@ class Collector:
         clock: Clock,
         backfill: timedelta = timedelta(days=35),
         known: Known | None = None,
+        schedule: Schedule | None = None,
+        counted: Collection[ProfileName] = (),
     ) -> None:
+        self._absences = Absences(journal, clock, schedule or Schedule(), counted)
         self._journal = journal
         self._appender = appender
         self._clock = clock
@@ -103,10 +109,14 @@ class Collector:
         """
         return Takings(self._journal, settle)
 
+    async def absent(self, meter: PolledMeter, takings: Takings) -> None:
+        """Declare what is due of a meter that could not be read; raises JournalError."""
+        takings.add(await self._absences.batch(meter), lambda _: None)
+
     async def collect(
         self,
         session: MeterSession,
-        meter: str,
+        meter: PolledMeter,
         profile: ProfileName,
         *,
         clock: MeterEvidence,
@@ -122,18 +132,20 @@ class Collector:
             appender=self._appender,
             takings=takings,
             session=session,
-            meter=meter,
+            polled=meter,
             profile=profile,
             seen=clock,
             clock=self._clock,
+            absences=self._absences,
         )
+        self._absences.is_back(meter)
         if profile is ProfileName.EVENTS:
             await self._collect_events(reading)
         elif profile in STORED:
             await reading.read_stored(self._backfill)
         else:
             await reading.read_present()
-        if PROFILE_KIND[profile] is ProfileKind.INTERVAL:
+        if profile in SETTLED:
             await self._retry_gaps(reading)
 
     async def _collect_events(self, reading: _ProfileReading) -> None:
@@ -161,18 +173,20 @@ class Collector:
     async def _retry_gaps(self, reading: _ProfileReading) -> None:
         now = self._clock.now()
         for gap in await self._journal.open_gaps(reading.meter, reading.profile.value):
-            if gaps.retry_due(gap, self._retried.get(gap.gap_id), now):
+            if reading.settles(gap):
+                self._close(reading, gap, gaps.FILLED)
+            elif gaps.retry_due(gap, self._retried.get(gap.gap_id), now):
                 self._retried[gap.gap_id] = now
                 await self._retry(reading, gap, now)
 
     async def _retry(self, reading: _ProfileReading, gap: GapState, now: datetime) -> None:
-        rows = await reading.reread(gap.after, gap.until)
-        if gaps.covers(((r.start or r.at, r.at) for r in rows), gap):
-            state = gaps.FILLED
+        rows = await reading.reread(gap.after, gaps.reach(gap))
+        if gaps.covers(((row.start, row.at) for row in rows), gap, reading.zone):
+            self._close(reading, gap, gaps.FILLED)
         elif gaps.hopeless(gap, now):
-            state = gaps.UNFILLABLE
-        else:
-            return
+            self._close(reading, gap, gaps.UNFILLABLE)
+
+    def _close(self, reading: _ProfileReading, gap: GapState, state: str) -> None:
         # After the rows themselves: what breaks off between them leaves a gap open that is full, and it is read
         # once more; the other way round it would be called full and stay empty.
         reading.takings.add(JournalBatch(gaps=(gaps.closed(gap, state),)), lambda _: None)
@@ -191,24 +205,47 @@ class _ProfileReading:
     appender: ReadingAppender
     takings: Takings
     session: MeterSession
-    meter: str
+    polled: PolledMeter
     profile: ProfileName
     seen: MeterEvidence
     clock: Clock
+    absences: Absences
+    rows: list[gaps.Row] = field(default_factory=list)
     new: int = 0
     partial: bool = False
     complete: datetime | None = None
     _now: datetime | None = None
     _mark: datetime | None = None
-    _coverage: gaps.Coverage | None = None
+    _coverage: Rhythm | None = None
     _rows: int = 0
+
+    @property
+    def meter(self) -> str:
+        """The meter's identity."""
+        return self.polled.meter
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The meter's zone."""
+        return ZoneInfo(self.polled.spec.zone)
+
+    def settles(self, gap: GapState) -> bool:
+        """Say whether this poll read all of a gap; what is lacking where a meter was away is a gap of its own."""
+        if gaps.was_not_read(gap) and self._coverage is not None and self._coverage.upto is not None:
+            return self._coverage.upto >= gap.until
+        return gaps.covers(self.rows, gap, self.zone)
 
     async def read_present(self) -> None:
         """Read a snapshot of now."""
         rows = [row async for row in self._read(None, None)]
         now = self._trusted_now()
         mark = min(max(row.at for row in rows), now) if rows and now is not None else None
-        await self._append(rows, mark)
+        missed: tuple[GapRecord, ...] = ()
+        if mark is not None and self.absences.counts(self.polled, self.profile):
+            last = await self.journal.watermark(self.meter, self.profile.value)
+            if last is not None:
+                missed = self.absences.before(self.polled, self.profile, last, mark)
+        await self._append(rows, mark, missed)
 
     async def read_stored(self, backfill: timedelta) -> None:
         """Read what the meter stored since the watermark, window by window, oldest first."""
@@ -222,8 +259,8 @@ class _ProfileReading:
             last = None if present is None or present <= self.clock.now() else present + DAY
             await self._read_window(self._since(first), last)
             return
-        if self.profile is ProfileName.BLOCK_LOAD and self.seen.trusted:
-            self._coverage = gaps.Coverage(self._mark)
+        if self.seen.trusted:
+            self._coverage = stored_rhythm(self.profile, self._mark, self.zone)
         since = self._since(now - backfill)
         # A clock that runs ahead dates its newest rows ahead: they are read while it is known how far.
         end = now + timedelta(seconds=min(max(self.seen.drift or 0.0, 0.0), MOST_AHEAD))
@@ -248,8 +285,9 @@ class _ProfileReading:
         try:
             async for row in self._read(since, until):
                 rows.append(row)
-                if self._coverage is not None and row.start is not None and self._is_stamped_well(row):
+                if self._coverage is not None and self._is_stamped_well(row):
                     self._coverage.row(row.start, row.at)
+                    self.rows.append((row.start, row.at))
                 if len(rows) >= STAMP_ROWS:
                     await self._flush(rows)
                     rows = []
@@ -259,7 +297,7 @@ class _ProfileReading:
             raise
         if self._coverage is not None and until is not None and self._now is not None:
             # The whole window was read: what is missing in it, long past, will not come by itself.
-            self._coverage.settled(min(until, self._now - SETTLED))
+            self._coverage.settled(min(until, self._now - SETTLED[self.profile]))
         await self._flush(rows, whole=until)
 
     async def _flush(self, rows: list[ReadingSet], whole: datetime | None = None) -> None:
@@ -268,7 +306,7 @@ class _ProfileReading:
         if self._now is not None and self.seen.trusted and not self.partial:
             reached = whole or max((row.at for row in rows), default=None)
             if self._coverage is not None:
-                # A block that is due may be stored a moment later: only rows and gaps move the watermark.
+                # A row that is due may be stored a moment later: only rows and gaps move the watermark.
                 reached = self._coverage.upto
             # Never past now: a row that the meter dated ahead would hide all that come before it.
             reached = None if reached is None else min(reached, self._now, self.complete or self._now)
@@ -283,11 +321,12 @@ class _ProfileReading:
         await self._append(rows, None)
         return rows
 
-    async def _append(self, rows: list[ReadingSet], mark: datetime | None) -> None:
-        opened: tuple[GapRecord, ...] = ()
+    async def _append(
+        self, rows: list[ReadingSet], mark: datetime | None, opened: tuple[GapRecord, ...] = ()
+    ) -> None:
         if self._coverage is not None:
             found = self._coverage.take()
-            opened = gaps.opened(self.meter, self.profile.value, found, noticed_at=self.clock.now())
+            opened = gaps.records(self.meter, self.profile.value, found, noticed_at=self.clock.now())
         batch = self.appender.batch(
             self.meter,
             rows,

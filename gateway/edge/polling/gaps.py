@@ -1,79 +1,74 @@
-"""Gaps: spans that a meter's memory should cover and does not; opened, then filled or given up."""
+"""Gaps: spans of which nothing was read; opened, then filled from the meter's memory, or given up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from gateway.contract.messages import Gap
 from gateway.edge.journal.entry import GapRecord, GapState
+from gateway.edge.polling.rhythm import LONGER, Span, stored_rhythm
 from gateway.edge.stamping.stamp import gap_record
+from protocols.reading import ProfileName
 
 OPEN, FILLED, UNFILLABLE = "open", "filled", "unfillable"
 NOT_IN_METER = "not_in_meter"
+NOT_READ = "not_read"
+"""The meter was not read when it was due; what it keeps is read when it answers again."""
+NO_MEMORY = "no_memory"
+"""What was not read when it was due: the meter keeps none of it."""
 PATIENCE = timedelta(hours=24)
 """How long after the gap's end rows may come late; then it is declared unfillable, once read again in vain."""
+NOTHING = timedelta(0)
+LATER = {ProfileName.BILLING: LONGER}
+"""How far behind a gap's end a row may stand that fills it."""
+Row = tuple[datetime | None, datetime]
+"""When what a row says began, None where it says nothing of a span, and its own time."""
 RETRY = timedelta(hours=1)
 """Time from noticing to the first new try; the time between tries doubles."""
-DEFAULT_BLOCK = timedelta(minutes=30)
-"""IS 15959 block load capture period until a row has shown the meter's own."""
-
-Span = tuple[datetime, datetime]
 
 
-class Coverage:
-    """Follows the intervals of one meter, oldest first, and finds what they leave out.
-
-    `upto` is the end of what is covered or known to be missing, None before the first row: what the meter
-    held before its first row is not a gap.
-    """
-
-    def __init__(self, upto: datetime | None) -> None:
-        self.upto = upto
-        self.period = DEFAULT_BLOCK
-        self.missing: list[Span] = []
-
-    def row(self, start: datetime, end: datetime) -> None:
-        """Take one interval; a repeated or older one changes nothing."""
-        if end - start <= timedelta(days=1):
-            self.period = end - start
-        if self.upto is not None and start > self.upto:
-            self.missing.append((self.upto, start))
-        if self.upto is None or end > self.upto:
-            self.upto = end
-
-    def settled(self, until: datetime) -> None:
-        """Note that nothing came up to `until`, long ago: whole periods without a row are missing."""
-        if self.upto is None:
-            return
-        periods = (until - self.upto) // self.period
-        if periods > 0:
-            end = self.upto + periods * self.period
-            self.missing.append((self.upto, end))
-            self.upto = end
-
-    def take(self) -> list[Span]:
-        """Return and forget the spans found since the last call."""
-        found, self.missing = self.missing, []
-        return found
-
-
-def opened(meter: str, profile: str, spans: Iterable[Span], *, noticed_at: datetime) -> tuple[GapRecord, ...]:
-    """Return the records that open these gaps."""
+def records(
+    meter: str,
+    profile: str,
+    spans: Iterable[Span],
+    *,
+    noticed_at: datetime,
+    state: str = OPEN,
+    reason: str = NOT_IN_METER,
+) -> tuple[GapRecord, ...]:
+    """Return the records of these gaps."""
     return tuple(
-        gap_record(meter, profile, after, until, state=OPEN, reason=NOT_IN_METER, noticed_at=noticed_at)
+        gap_record(meter, profile, after, until, state=state, reason=reason, noticed_at=noticed_at)
         for after, until in spans
     )
 
 
-def covers(rows: Iterable[Span], gap: GapState) -> bool:
-    """Say whether the intervals, in any order, leave nothing of the gap out."""
-    reached = gap.after
-    for start, end in sorted(rows):
-        if start > reached:
-            break
-        reached = max(reached, end)
-    return reached >= gap.until
+def covers(rows: Iterable[Row], gap: GapState, zone: ZoneInfo) -> bool:
+    """Say whether the rows of a meter's memory, in any order, leave nothing of the gap out."""
+    profile = ProfileName(gap.profile)
+    rhythm = stored_rhythm(profile, gap.after, zone)
+    if rhythm is None:
+        return False
+    end = reach(gap)
+    within = [row for row in rows if (row[1] <= end if row[0] is None else row[0] < end)]
+    for start, at in sorted(within, key=lambda row: row[1]):
+        rhythm.row(start, at)
+    if profile is ProfileName.BLOCK_LOAD:
+        return not rhythm.take() and rhythm.upto is not None and rhythm.upto >= gap.until
+    rhythm.settled(gap.until)
+    return not rhythm.take()
+
+
+def was_not_read(gap: GapState) -> bool:
+    """Say whether a gap was opened since its meter was away."""
+    return Gap.model_validate_json(gap.body).reason == NOT_READ
+
+
+def reach(gap: GapState) -> datetime:
+    """Return up to when a meter's memory is read for a gap: a billing date may have been moved behind its end."""
+    return gap.until + LATER.get(ProfileName(gap.profile), NOTHING)
 
 
 def closed(gap: GapState, state: str) -> GapRecord:

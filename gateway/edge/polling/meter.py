@@ -150,6 +150,7 @@ class MeterPoll:
             raise
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, profile)
+            await self._declare_absence(takings)
         else:
             self._succeeded()
         finally:
@@ -176,6 +177,13 @@ class MeterPoll:
             await self._collector.disproved(self.meter.meter, modbus, self.error, news=news)
         except JournalError as error:  # the next look at who answers tries again
             log.error("settling_refused", **self._where(), error=str(error))
+
+    async def _declare_absence(self, takings: Takings) -> None:
+        """Say what is due of the meter and was not read."""
+        try:
+            await self._collector.absent(self.meter, takings)
+        except JournalError as error:  # the next attempt says it
+            log.error("absence_refused", **self._where(), error=str(error))
 
     @property
     def under_way(self) -> bool:
@@ -246,7 +254,7 @@ class MeterPoll:
         self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, takings: Takings
     ) -> None:
         try:
-            await self._collector.collect(session, self.meter.meter, profile, clock=clock, takings=takings)
+            await self._collector.collect(session, self.meter, profile, clock=clock, takings=takings)
         except NotSupported as error:
             if profile in self._once_read:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the

@@ -67,6 +67,12 @@ class Schedule:
         wait: timedelta = boundary - local.replace(tzinfo=None)
         return after + wait
 
+    def boundary(
+        self, profile: ProfileName, at: datetime, zone: str = "Asia/Kolkata", meter: str = ""
+    ) -> datetime:
+        """Return the meter's last due time up to and with `at`."""
+        return self.next_due(profile, at, zone, meter) - self.period(profile)
+
 
 def _share_of(meter: str) -> float:
     """Return a number from 0 to below 1 that is the meter's own."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gateway.errors import JournalError
+from gateway.private_database import PrivateDatabase
 from protocols.dlms.push.freshness import NEVER, NOTHING, PushMark
 
 _ADDED = ("clock", "floor", "peak")
 """Columns that files of earlier versions lack."""
 
 
-class PushCounters:
+class PushCounters(PrivateDatabase):
     """Implements `ReplayStore` in one SQLite file. `note` is in memory until `save`, which is durable.
 
     Whoever acts on notifications calls `save` first: one transaction for all that came meanwhile. Bounded
@@ -23,26 +24,22 @@ class PushCounters:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path, named="push counters")
         self._unsaved: dict[str, PushMark] = {}
         self._saving = asyncio.Lock()
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = full")
-            self._db.execute(
-                "create table if not exists pushed (sender text primary key, counter integer not null)"
-            )
-            known = {row[1] for row in self._db.execute("pragma table_info (pushed)")}
-            for column in _ADDED:
-                if column not in known:
-                    self._db.execute(
-                        f"alter table pushed add column {column} integer not null default {NEVER}"
-                    )
-            rows = self._db.execute("select sender, counter, clock, floor, peak from pushed")
-            self._marks = {sender: PushMark(*mark) for sender, *mark in rows}
-        except sqlite3.Error as error:
-            raise JournalError(f"the push counters {path} cannot be used: {error}") from error
+        rows = self._read("select sender, counter, clock, floor, peak from pushed")
+        self._marks = {sender: PushMark(*mark) for sender, *mark in rows}
+
+    def _prepare(self) -> None:
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = full")
+        self._db.execute(
+            "create table if not exists pushed (sender text primary key, counter integer not null)"
+        )
+        known = {row[1] for row in self._db.execute("pragma table_info (pushed)")}
+        for column in _ADDED:
+            if column not in known:
+                self._db.execute(f"alter table pushed add column {column} integer not null default {NEVER}")
 
     def mark(self, sender: str) -> PushMark:
         """Return what was taken from `sender`; an empty mark before its first push."""
@@ -56,10 +53,8 @@ class PushCounters:
         """Take the next push of `sender` whatever its counter; durable on return. JournalError when it fails."""
         self._marks.pop(sender, None)
         self._unsaved.pop(sender, None)
-        try:
+        with self._transaction():
             self._db.execute("delete from pushed where sender = ?", (sender,))
-        except sqlite3.Error as error:
-            raise JournalError(f"the push counters {self._path} cannot be written: {error}") from error
 
     async def save(self) -> None:
         """Make what was noted durable. Cancelling leaves it to the next call."""
@@ -75,23 +70,17 @@ class PushCounters:
 
     def close(self) -> None:
         """Save what is left and let go of the file."""
-        with suppress(JournalError, sqlite3.Error):
+        with suppress(JournalError):
             if self._unsaved:
                 self._write(self._unsaved)
-        self._db.close()
+        super().close()
 
     def _write(self, marks: dict[str, PushMark]) -> None:
-        try:
-            self._db.execute("begin immediate")
+        with self._transaction():
             self._db.executemany(
                 "insert or replace into pushed (sender, counter, clock, floor, peak) values (?, ?, ?, ?, ?)",
-                ((sender, m.counter, m.clock, m.floor, m.peak) for sender, m in marks.items()),
+                [(sender, m.counter, m.clock, m.floor, m.peak) for sender, m in marks.items()],
             )
-            self._db.execute("commit")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                self._db.execute("rollback")
-            raise JournalError(f"the push counters {self._path} cannot be written: {error}") from error
 
 
 def load_push_counters(path: Path) -> dict[str, int]:

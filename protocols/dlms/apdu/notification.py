@@ -76,8 +76,8 @@ Notification = DataNotification | EventNotification
 class Time(Field[bytes]):
     """A date-time of twelve octets with its length, or nothing.
 
-    Kaifa writes it as a value: a tag before it (`09 0C`, as an octet-string). No length is 9 or 25, so that a tag is
-    never mistaken for one.
+    Kaifa writes it as a value: a tag before it (`09 0C`, as an octet-string, or `09 00` for none). No length is 9 or
+    25, so that a tag is never mistaken for one.
     """
 
     name = "time"
@@ -87,7 +87,7 @@ class Time(Field[bytes]):
             cursor.u8()
             return cursor.take(TIME_OCTETS)
         count = cursor.length()
-        if count == Tag.OCTET_STRING and cursor.peek() == TIME_OCTETS:
+        if count == Tag.OCTET_STRING and cursor.peek() in (0, TIME_OCTETS):
             count = cursor.length()
         if count not in (0, TIME_OCTETS):
             cursor.refuse(f"a date-time of {count} octets")
@@ -190,6 +190,22 @@ def measured(octets: bytes) -> int | None:
     except MeterProtocolError:
         return None
     return cursor.offset
+
+
+def parts(octets: bytes) -> tuple[list[bytes], int]:
+    """Return the APDUs that stand one behind the other in one frame, and how many octets are left over behind them.
+
+    Octets that are no APDU by their own lengths, or of which that cannot be told, are returned whole.
+    """
+    found: list[bytes] = []
+    rest = octets
+    while rest and (not found or rest[0] in PUSH_TAGS):
+        end = measured(rest)
+        if end is None or end > len(rest):
+            return (found, len(rest)) if found else ([octets], 0)
+        found.append(rest[:end])
+        rest = rest[end:]
+    return found, len(rest)
 
 
 def decode(octets: bytes) -> Notification:

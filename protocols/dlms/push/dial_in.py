@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+from protocols.dlms.apdu import notification
 from protocols.dlms.push.framing import PushStream, ReceivedApdu
 from protocols.dlms.security.suites import Keys
 from protocols.line import Framer, LineIO, LineStatistics
@@ -162,10 +163,11 @@ class DialInLine(BaseLine):
         connection = self._connection
         if self.on_push is None:
             return
-        if framed is None or not isinstance(connection, DialInConnection):
-            self.on_push(octets, None)
-        else:
-            self.on_push(octets, partial(connection.owe, framed))
+        for apdu in notification.parts(octets)[0]:
+            if framed is None or not isinstance(connection, DialInConnection):
+                self.on_push(apdu, None)
+            else:
+                self.on_push(apdu, partial(connection.owe, framed))
 
     def note_dedicated(self, keys: Keys | None) -> None:
         """Keep the dedicated keys of the association that stands, under which the meter may push, too."""

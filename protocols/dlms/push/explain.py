@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import EventNotification
 from protocols.dlms.companion import PushGrammar
+from protocols.dlms.data.cursor import leading
 from protocols.dlms.push.body import Alert, PushBody, PushedRows, PushedValues, body_of, event_of
 from protocols.dlms.push.forms import forms_of
 from protocols.dlms.push.framing import PushStream
@@ -110,7 +111,7 @@ def _push(
                 title=title, control=control, counter=counter, mistakes=("deciphered to noise: wrong key?",)
             )
     try:
-        pushed = notification.decode(apdu)
+        pushed, _ = leading(apdu, notification.decode)
         body = event_of(pushed) if isinstance(pushed, EventNotification) else body_of(pushed, grammar)
     except NoForm as error:
         reasons = error.reasons or (f"{grammar.name} declares no forms ([[push.forms]])",)

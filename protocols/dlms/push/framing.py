@@ -152,7 +152,10 @@ class PushStream:
                 if joined.cause is not Unused.EMPTY:
                     self._damage = joined.reason
             elif joined is not None:
-                found.append(joined)
+                whole, left = notification.parts(joined.octets)
+                if left:
+                    self._unused[Unused.LEFT_OVER] += 1
+                found += [ReceivedApdu(octets=octets, way=joined.way) for octets in whole]
         noise = self._wasted + self._frames.noise + self._wrapper.noise + self._mbus.noise
         if found:
             self._believed = noise

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.companion import PushGrammar, companion
-from protocols.dlms.data.cursor import Cursor
+from protocols.dlms.data.cursor import Cursor, leading
 from protocols.dlms.push.body import Payload, PushBody, body_of, event_of
 from protocols.dlms.push.freshness import NOTHING, PushMark, judged, wall_seconds
 from protocols.dlms.push.places import NoForm
@@ -78,13 +78,15 @@ class Notification:
 class PushStatistics:
     """Counters since the start; `unknown` counts by title or device (hex or text), bounded.
 
-    `restarted` are counters that began anew and were taken on the evidence of the meter's clock. `unread` counts by
-    meter what its keys opened and its companion has no form for, `replays` what was refused as replayed since the
-    last push that was taken of a meter: one whose counter began anew without evidence stays there.
+    `restarted` are counters that began anew and were taken on the evidence of the meter's clock, `left_over` pushes
+    with octets behind what was deciphered, which hide nothing. `unread` counts by meter what its keys opened and its
+    companion has no form for, `replays` what was refused as replayed since the last push that was taken of a meter: one
+    whose counter began anew without evidence stays there.
     """
 
     accepted: int = 0
     restarted: int = 0
+    left_over: int = 0
     not_a_push: int = 0
     malformed: int = 0
     unknown_form: int = 0
@@ -117,7 +119,7 @@ class PushReceiver:
         self._ring = ring
         self._replay = replay
         self._accepted = 0
-        self._restarted = 0
+        self._restarted = self._left_over = 0
         self._refused: Counter[PushRefusal] = Counter()
         self._unknown: dict[str, int] = {}
         self._unread: Counter[str] = Counter()
@@ -159,6 +161,7 @@ class PushReceiver:
         return PushStatistics(
             accepted=self._accepted,
             restarted=self._restarted,
+            left_over=self._left_over,
             unknown=MappingProxyType(dict(self._unknown)),
             unread=MappingProxyType(dict(self._unread)),
             replays=MappingProxyType(dict(self._replays)),
@@ -272,7 +275,7 @@ class PushReceiver:
                 raise
             keys, opened = self._opened_otherwise(peer, title, ciphered)
         tagged = bool(opened.control & AUTHENTICATED)
-        apdu = notification.decode(opened.plain)
+        apdu, left = leading(opened.plain, notification.decode)
         try:
             body = event_of(apdu) if isinstance(apdu, EventNotification) else body_of(apdu, peer.forms)
         except NoForm:
@@ -280,6 +283,7 @@ class PushReceiver:
         self._check_device(peer, body.device, proved=tagged)
         # last of all: a counter noted for a push that is refused after all would shut out the meter's next
         self._take_counter(peer, keys, title, opened, body, dedicated=dedicated)
+        self._left_over += bool(left)
         return Notification(
             peer=peer,
             body=body,

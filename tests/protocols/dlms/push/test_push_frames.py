@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlms.apdu import gbt
+from protocols.dlms.apdu import gbt, notification
 from protocols.dlms.apdu.gbt import GeneralBlock
+from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.data.types import octets
 from protocols.dlms.framing import hdlc, mbus, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
@@ -15,9 +18,9 @@ from protocols.dlms.push.blocks import PushBlocks
 from protocols.dlms.push.framing import MAX_NOISE, PushStream
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
-from tests.support.dlms.pushes import ALERT, apdus_of, ciphered, datagram, plain_push, ui
+from tests.support.dlms.pushes import ALERT, apdus_of, ciphered, datagram, plain_push, receiver, ui
 
-LONG = ALERT + bytes(700)
+LONG = plain_push(octets(bytes(700)))
 
 
 def i_frame(info: bytes, *, segmented: bool = False, control: int = 0x10) -> bytes:
@@ -204,8 +207,7 @@ def test_the_end_of_a_connection_within_blocks_is_an_error_and_counted() -> None
 
 # what is no frame hides no push
 
-BLOCK = plain_push(octets(bytes(700)))
-PUSHES = [ALERT, ciphered(ALERT, 7), BLOCK]
+PUSHES = [ALERT, ciphered(ALERT, 7), LONG]
 FRAMINGS = {
     "wrapper": lambda apdu: wrapper.encode(1, 64, apdu),
     "hdlc": ui,
@@ -225,7 +227,7 @@ DAMAGES = {
         wrapper.encode(1, 64, ALERT)[:40],
         b"\x00",
     ],
-    "hdlc": [bad_check(ui(ALERT)), ui(ALERT)[:30], ui(ALERT)[:5], b"\x7e\x12\x34", ui(BLOCK)[:-1] + b"\x00"],
+    "hdlc": [bad_check(ui(ALERT)), ui(ALERT)[:30], ui(ALERT)[:5], b"\x7e\x12\x34", ui(LONG)[:-1] + b"\x00"],
     "mbus": [
         bad_check(mbus.encode(ALERT)),
         mbus.encode(ALERT)[:30],
@@ -260,7 +262,7 @@ def test_no_push_is_lost_behind_or_before_what_is_none_however_the_octets_are_cu
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_push_behind_a_frame_that_was_cut_short_does_not_wait_for_its_end(framing: str) -> None:
-    framed = FRAMINGS[framing](BLOCK if framing != "mbus" else ciphered(ALERT))
+    framed = FRAMINGS[framing](LONG if framing != "mbus" else ciphered(ALERT))
     found, counts = received(framed[:-20] + FRAMINGS[framing](ALERT))
     assert found == [ALERT]
     assert (+counts).keys() <= {Unused.NOT_A_FRAME, Unused.BAD_CHECK}
@@ -289,3 +291,33 @@ def test_what_is_no_push_behind_a_bare_one_takes_nothing_from_it() -> None:
     stream = PushStream()
     assert [apdu.octets for apdu in stream.receive(ALERT + b"GET /")] == [ALERT]
     assert "begins neither" in stream.broken
+
+
+# several in one frame, and octets left over
+
+FRAMED_BY = [*FRAMINGS.values(), bytes, lambda apdu: i_frame(hdlc.LLC_RESPONSE + apdu)]
+
+
+@pytest.mark.parametrize("framed", FRAMED_BY, ids=[*FRAMINGS, "bare", "i frame"])
+@pytest.mark.parametrize("tail", [b"", b"\x00", b"\x00\x00\xff", b"\x0f", b"\xdb\x08"])
+def test_several_pushes_in_one_frame_are_each_taken_and_what_is_left_over_hides_none(
+    framed: Callable[[bytes], bytes], tail: bytes
+) -> None:
+    several = [ALERT, ciphered(ALERT, 7), ALERT]
+    if framed is bytes and tail:
+        return  # without a frame nothing tells where a tail ends and the next push begins
+    found, counts = received(framed(b"".join(several) + tail) + framed(ALERT))
+    assert found == [*several, ALERT]
+    assert counts[Unused.LEFT_OVER] == bool(tail)
+
+
+def test_a_push_that_was_padded_before_it_was_ciphered_is_taken_and_counted() -> None:
+    taker = receiver()
+    assert taker.receive(ciphered(ALERT + bytes(5), 7)) is not None
+    assert (taker.statistics().accepted, taker.statistics().left_over) == (1, 1)
+
+
+def test_a_header_s_time_may_be_an_empty_octet_string() -> None:
+    told = notification.decode(b"\x0f" + bytes(4) + b"\x09\x00" + b"\x06\x00\x00\x00\x05")
+    assert isinstance(told, DataNotification)
+    assert (told.date_time, told.body.integer) == (b"", 5)
