@@ -50,6 +50,7 @@ from protocols.reading import (
 )
 from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
+FIRMWARE = Quantity.of("1-0:0.2.0*255")
 IDENTITY = "identity"
 """The part of a visit that tells who the meter is."""
 HARMLESS = (NotSupported, MeterConfigError)
@@ -121,6 +122,7 @@ class ModbusSession:
             if spans := self._recognition.spans:
                 words = (await self._visit.take(IDENTITY, spans)).words
             values = dict(values_of(self._model, registers, words, self._zone))
+            self._reader.note_firmware(values.get(FIRMWARE))
             self._nameplate = self._recognition.judge(
                 values, scales_of(self._model, words), self._clock.now()
             )
@@ -148,6 +150,8 @@ class ModbusSession:
         found = self._found(registers, read.words)
         if all(one.value == REFUSED for one in found.values()):
             raise MeterRefused(f"it refuses every value of {profile}")
+        if FIRMWARE in found:
+            self._reader.note_firmware(found[FIRMWARE].value)
         suspect, remarks = await self._judged(registers, found, read.begun)
         values = [(quantity, one.value) for quantity, one in found.items()]
         if profile is ProfileName.NAMEPLATE:
