@@ -18,6 +18,7 @@ import time
 import tty
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from protocols.line import Line, LinePace
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.modbus.library import load_model
+from protocols.modbus.memories import Memories
 from protocols.modbus.values import spans_of
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec, ModbusSettings, SessionContext
@@ -52,6 +54,8 @@ FIFO = 14
 """Octets after which a UART hands over what came."""
 LIVE = (ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT)
 HOST = "127.0.0.1"
+PATIENCE = 60.0
+"""Seconds after which a round that does not end is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +125,18 @@ class Counted:
     """What went over the wire since it was last told.
 
     `wire` is seconds in which octets, silences and meters took their time; `begun` and `ended` are the first and the
-    last of it. `late` is what the bus itself was late by, `deaf` the requests that came before t3.5 had passed: meters
-    do not hear these.
+    last of it. `idle` is for how long beyond t3.5 nothing was asked after an answer, `between` the part of it that lay
+    between two meters. `late` is what the bus itself was late by, `early` the requests that came before t3.5 had
+    passed by its clock (processors of a virtual machine do not agree to the millisecond).
     """
 
     requests: int = 0
     registers: int = 0
     wire: float = 0.0
+    idle: float = 0.0
+    between: float = 0.0
     late: float = 0.0
-    deaf: int = 0
+    early: int = 0
     begun: float | None = None
     ended: float = 0.0
 
@@ -143,6 +150,7 @@ class Bus:
     counted: Counted = field(default_factory=Counted)
     _cells: dict[int, dict[tuple[int, int], int]] = field(default_factory=dict)
     _free: float = 0.0
+    _unit: int = 0
 
     def __post_init__(self) -> None:
         self._cells = {unit: meter.cells() for unit, meter in self.meters.items()}
@@ -154,9 +162,12 @@ class Bus:
             count.requests += 1
             count.registers += int.from_bytes(asked.pdu[3:5], "big")
             count.begun = came if count.begun is None else count.begun
-            if came - self._free < 0.98 * PACE.gap:
-                count.deaf += 1
-                continue
+            count.early += came - self._free < 0.98 * PACE.gap
+            if self._unit:
+                idle = came - self._free - PACE.gap
+                count.idle += idle
+                count.between += idle * (asked.unit != self._unit)
+            self._unit = asked.unit
             heard = came + len(asked.octets) * PACE.octet
             count.wire += heard - came + PACE.gap
             count.ended = self._free = heard
@@ -199,7 +210,7 @@ def bus(meters: str) -> None:
         if sys.stdin in ready:
             if not sys.stdin.readline():
                 return
-            count, served.counted = served.counted, Counted()
+            count, served.counted, served._unit = served.counted, Counted(), 0
             say(**{name: getattr(count, name) for name in count.__dataclass_fields__})
 
 
@@ -257,28 +268,48 @@ class Edge:
         self, folder: Path, journal: Journal, lines: Mapping[str, Line], meters: Sequence[PolledMeter]
     ) -> None:
         clock = SystemClock()
-        self.known = KnownMeters(folder / "known.db")
-        self.poller = Poller(
+        self._known = KnownMeters(folder / "known.db")
+        self._meters = meters
+        self._running: asyncio.Task[None] | None = None
+        self._poller = Poller(
             lines,
             meters,
             collector=Collector(
-                journal, ReadingAppender(journal, Directory, clock), clock=clock, known=self.known
+                journal, ReadingAppender(journal, Directory, clock), clock=clock, known=self._known
             ),
-            open_session=partial(open_session, layouts=self.known),
+            open_session=partial(open_session, layouts=self._known, memories=Memories(self._known)),
             context=SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=clock),
-            schedule=Schedule(),
+            schedule=Schedule(periods=dict.fromkeys(LIVE, timedelta(days=1))),
             pushing=PushLayouts(clock),
         )
 
     async def round(self) -> float:
-        """Read all meters once; return the seconds that it took."""
-        begun = time.monotonic()
-        report = await self.poller.poll_once()
-        taken = time.monotonic() - begun
-        failed = [one.error for one in report.meters if not one.ok]
-        if failed:
-            raise RuntimeError(f"{len(failed)} of {len(report.meters)} meters were not read: {failed[0]}")
-        return taken
+        """Let all profiles of all meters be due at once; return the seconds until all were read."""
+        begun, since = time.monotonic(), datetime.now(UTC)
+        if self._running is None:
+            self._running = asyncio.create_task(self._poller.run())
+        else:
+            for meter in self._meters:
+                for profile in meter.profiles:
+                    self._poller.read_soon(meter.meter, profile)
+        while waiting := self._unread(since):
+            if time.monotonic() - begun > PATIENCE:
+                one = self._poller.meter(waiting[0])
+                raise RuntimeError(f"{len(waiting)} meters were not read, {one.meter}: {one.error}")
+            await asyncio.sleep(0.05)
+        return time.monotonic() - begun
+
+    def _unread(self, since: datetime) -> list[str]:
+        """Return the meters that were not read since an instant."""
+        reads = ((m.meter, self._poller.meter(m.meter).last_success) for m in self._meters)
+        return [name for name, at in reads if at is None or at < since]
+
+    async def end(self) -> None:
+        """End the poller."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        self._known.close()
 
 
 async def tcp(port: str, per_line: str, meters: str) -> None:
@@ -289,7 +320,9 @@ async def tcp(port: str, per_line: str, meters: str) -> None:
         wanted = meters_of(meters)
         # One meter first: modules, models and plans that all of them share are no meter's.
         lines: dict[str, Line] = {"first": TcpLine("first", HOST, int(port))}
-        await Edge(folder, journal, lines, [wanted[0].polled("first", "tcp")]).round()
+        alone = Edge(folder, journal, lines, [wanted[0].polled("first", "tcp")])
+        await alone.round()
+        await alone.end()
         before = rss()
         names = [f"line{number // int(per_line)}" for number in range(len(wanted))]
         lines |= {name: TcpLine(name, HOST, int(port)) for name in names}
@@ -297,6 +330,7 @@ async def tcp(port: str, per_line: str, meters: str) -> None:
         await edge.round()
         spent = min([await edge.round() for _ in range(2)])
         say(meters_per_s=len(wanted) / spent, rss_per_meter=(rss() - before) / len(wanted))
+        await edge.end()
         for line in lines.values():
             await line.close()
         await journal.close()

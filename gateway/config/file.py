@@ -156,8 +156,8 @@ class ScheduleSection(Section):
 class AdmissionSection(Section):
     """How many sessions with meters on IP go on at once, and how many begin in a second.
 
-    A bus carries one conversation at a time and is not counted. Of `sessions`, a quarter may be with meters that
-    did not answer the last time.
+    A bus carries one conversation at a time and is not counted. Of `sessions` and of `per_segment`, a quarter may be
+    with meters that did not answer the last time.
     """
 
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 64
@@ -336,11 +336,12 @@ def load(path: Path) -> Config:
         ) from error
     # What concerns two sections is looked at when each is right by itself: else one mistake shows as many.
     findings: list[tuple[Any, ...]] = [*check_meters(config.lines, config.meters, config.push)]
-    forget_models()
+    keep_models = forget_models()
     findings += check_modbus(config.lines, config.meters, config.modbus.models)
     findings += check_web(config.web, config.gateway.roles)
     if config.gateway.replacement and not config.directory.verify_refs():
         findings.append((("gateway", "replacement"), UNHEARD))
     if findings:
+        keep_models()
         raise ConfigMistakes([source.mistake(*finding) for finding in findings])
     return config

@@ -10,6 +10,8 @@ from gateway.config.meters import LineSection, MeterSection, ModbusSection
 from gateway.config.types import Section
 from protocols.errors import MeterConfigError
 from protocols.modbus.library import all_models, known_names, load_model
+from protocols.modbus.model import CLOCK
+from protocols.modbus.registers import quantity_text
 from protocols.toml_lines import Path as Trail
 from protocols.toml_mistakes import nearest_name
 
@@ -49,6 +51,7 @@ def check_modbus(
         yield ModelFinding(("modbus", "models"), str(error))
         return
     kinds = {line.name: line.kind for line in lines}
+    places = {line.name: _place(line) for line in lines}
     taken: dict[tuple[str, int], int] = {}
     for i, meter in enumerate(meters):
         if meter.modbus is None:
@@ -61,12 +64,23 @@ def check_modbus(
         if on_bus and not 1 <= meter.modbus.unit <= MAX_BUS_UNIT:
             problem = f"unit {meter.modbus.unit} is none of a bus: 1 to {MAX_BUS_UNIT}"
             yield ModelFinding(("meters", i, "modbus", "unit"), problem)
-        first = taken.setdefault((meter.line, meter.modbus.unit), i)
+        first = taken.setdefault((places.get(meter.line, meter.line), meter.modbus.unit), i)
         if first != i:
-            problem = (
-                f"meters[{first}] ({meters[first].meter}) has unit {meter.modbus.unit} on this line, too"
+            other = meters[first]
+            where = (
+                "this line"
+                if other.line == meter.line
+                else f"line `{other.line}`, which leads to the same place"
             )
+            problem = f"meters[{first}] ({other.meter}) has unit {meter.modbus.unit} on {where}, too"
             yield ModelFinding(("meters", i, "modbus", "unit"), problem)
+
+
+def _place(line: LineSection) -> str:
+    """Return where a line leads: two lines of one port or device are one bus."""
+    if line.kind == "serial":
+        return f"serial {line.device}"
+    return line.name if line.host is None else f"{line.host}:{line.port}"
 
 
 def _model_fits(
@@ -87,6 +101,13 @@ def _model_fits(
     if lacking := [str(profile) for profile in meter.profiles if profile not in model.profiles]:
         problem = f"the model `{model.name}` has no {', '.join(lacking)}; it has {', '.join(model.profiles)}"
         yield ModelFinding(("meters", i, "profiles"), problem, nearest_name(lacking[0], model.profiles))
+
+
+def shows_clock(meter: MeterSection, models: Path | None) -> bool:
+    """Return whether a meter's clock can be read: DLMS meters', and others' whose model has a register of it."""
+    if meter.modbus is None:
+        return True
+    return any(quantity_text(r.quantity) == CLOCK for r in load_model(meter.modbus.model, models).registers)
 
 
 def broken_models(models: Path | None) -> list[str]:

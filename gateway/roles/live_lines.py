@@ -27,10 +27,14 @@ class LiveLines:
         """Return how the lines are configured, by their names."""
         return {line.name: line for line in self._config.lines}
 
-    async def add_line(self, section: LineSection) -> None:
+    def make_line(self, section: LineSection) -> Line:
+        """Make a line that nobody serves yet; UsageError or MeterConfigError where it cannot be."""
+        return make_line(section)
+
+    def add_line(self, name: str, line: Line) -> None:
         """Serve one more line."""
-        line = self._lines[section.name] = make_line(section)
-        self._poller.add_line(section.name, line)
+        self._lines[name] = line
+        self._poller.add_line(name, line)
 
     async def remove_line(self, name: str) -> None:
         """Serve a line no more; returns when its conversation is over and it is closed."""

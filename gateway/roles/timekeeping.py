@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.config.file import Config
+from gateway.config.modbus import shows_clock
 from gateway.contract.messages import ClockSource, ClockStatus
 from gateway.timekeeping.clock import EvidenceClock
 from gateway.timekeeping.evidence import DECLARED
@@ -57,7 +58,7 @@ def time_warnings(config: Config) -> list[str]:
     found = []
     if "central" in section.sources and not config.directory.verify_refs():
         found.append("[time] central cannot be heard: its answers are verified by [directory] verify_key_ref")
-    with_clock = sum(meter.dlms is not None for meter in config.meters)
+    with_clock = sum(shows_clock(meter, config.modbus.models) for meter in config.meters)
     if "meters" in section.sources and with_clock < section.quorum:
         found.append(
             f"[time] quorum = {section.quorum} needs as many meters with a clock, and {with_clock} are configured:"

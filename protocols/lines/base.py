@@ -24,6 +24,9 @@ DRAIN_LIMIT = 10.0
 SETTLE_SILENCE = 0.02
 """Seconds of silence wanted at the end of a quiet time, so that a late answer is not cut in two."""
 
+TIMER_STEP = 0.001
+"""Seconds to which the event loop rounds its waits, upwards."""
+
 CLOSED_HERE = "the line was closed by this program"
 
 
@@ -256,7 +259,8 @@ class BaseLine(ABC):
             left = last + self._gap - asyncio.get_running_loop().time()
             if left <= 0:
                 return
-            await asyncio.sleep(left)
+            # Timers run out up to TIMER_STEP late, which would be lost at each frame: the rest is waited awake.
+            await asyncio.sleep(max(0.0, left - TIMER_STEP))
 
     async def _ensure_connection(self) -> LineConnection:
         """Return the connection, made anew when the last one is gone; LineUnavailable when that fails."""

@@ -133,8 +133,10 @@ class ModbusNotes(Notes[KnownModbusMeter]):
             self.note(latency=latency, register=register, measured_at=self._now)
 
     def firmware_is(self, firmware: str) -> None:
-        """Forget all that was learned under another firmware."""
-        if firmware != self.known.firmware:
+        """Note the meter's firmware; forget all that was learned under another one."""
+        if self.known.firmware in ("", firmware):
+            self.note(firmware=firmware)
+        else:
             self.known = KnownModbusMeter(firmware=firmware)
 
     def _differs(self, latency: float) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
@@ -33,6 +33,10 @@ MAX_FILES = 1000
 """Files of a folder that are looked at."""
 MAX_BASES = 8
 """Models that `extends` may lead through."""
+MAX_OWN = 1024
+"""Models of users that are kept in memory."""
+_Key = tuple[str | Path, Path | None]
+_own_models: dict[_Key, MeterModel] = {}
 
 
 class ModelMistakes(MeterConfigError):
@@ -81,10 +85,11 @@ def load_model(name: str, folder: Path | None = None) -> MeterModel:
     """
     if is_file_name(name):
         return model_file(Path(name), folder)
-    return _shipped_model(name) if name in model_names() else _folder_model(name, folder)
+    if name in model_names():
+        return _shipped_model(name)
+    return _read_once((name, folder), lambda: _folder_model(name, folder))
 
 
-@lru_cache(maxsize=1024)
 def _folder_model(name: str, folder: Path | None) -> MeterModel:
     own = folder_files(folder)
     if name not in own:
@@ -97,16 +102,36 @@ def _folder_model(name: str, folder: Path | None) -> MeterModel:
     return _own_model(own[name], folder)
 
 
-@lru_cache(maxsize=1024)
 def model_file(path: Path, folder: Path | None = None) -> MeterModel:
-    """Return the model of a file; MeterConfigError when it cannot be read, ModelMistakes when it is wrong. Cached."""
-    return parse_model(read_text(path), where=str(path), folder=folder)
+    """Return the model of a file, which is read once, and may extend those of `folder`, or else of its own folder.
+
+    MeterConfigError when it cannot be read, ModelMistakes when it is wrong.
+    """
+    beside = folder or path.parent
+    return _read_once((path, folder), lambda: parse_model(read_text(path), where=str(path), folder=beside))
 
 
-def forget_models() -> None:
-    """Let the files of users be read again: the configuration was."""
-    model_file.cache_clear()
-    _folder_model.cache_clear()
+def _read_once(key: _Key, read: Callable[[], MeterModel]) -> MeterModel:
+    if key not in _own_models:
+        if len(_own_models) >= MAX_OWN:
+            _own_models.clear()
+        _own_models[key] = read()
+    return _own_models[key]
+
+
+def forget_models() -> Callable[[], None]:
+    """Let the files of users be read again: the configuration was. Returns what takes that back.
+
+    A configuration that is refused must leave a running gateway with the models that it has.
+    """
+    before = dict(_own_models)
+    _own_models.clear()
+
+    def take_back() -> None:
+        _own_models.clear()
+        _own_models.update(before)
+
+    return take_back
 
 
 def is_file_name(name: str) -> bool:

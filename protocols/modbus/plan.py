@@ -232,7 +232,7 @@ def _distinct(blocks: list[RegisterBlock], limits: ReadLimits, cost: WireCost) -
     for block in sorted(blocks, key=lambda b: not b.exact):  # groups keep theirs
         shape = block.function, block.count
         if shape in seen and not block.exact:
-            longer = _lengthened(block, limits, lengths)
+            longer = lengthened(block, limits, lengths)
             spent = 0 if longer is None else (longer.count - block.count) * cost.register
             if longer is not None and spent <= left:
                 left -= spent
@@ -243,7 +243,7 @@ def _distinct(blocks: list[RegisterBlock], limits: ReadLimits, cost: WireCost) -
     return sorted(found, key=lambda b: (b.function, b.address, b.count))
 
 
-def _lengthened(
+def lengthened(
     block: RegisterBlock, limits: ReadLimits, lengths: set[tuple[int, int]]
 ) -> RegisterBlock | None:
     """Return a block that is a little longer, of a length that none has; of equal ones what is documented."""

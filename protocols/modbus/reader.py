@@ -19,11 +19,13 @@ from protocols.modbus.plan import (
     RegisterSpan,
     aligned,
     halves,
+    lengthened,
     plan,
     seam,
 )
 from protocols.modbus.unit import MeterUnit
 from protocols.modbus.wire_time import SUPPOSED_LATENCY, SUPPOSED_REGISTER, WireCost, turnaround, wire_cost
+from protocols.reading import Number, Text, Value
 
 Words = dict[RegisterSpan, list[int] | None]
 """Words of each span; None where the meter refuses it."""
@@ -71,6 +73,8 @@ class RegisterReader:
         self._heard = False
         self._silences = 0
         self._refused: list[RegisterRange] = []
+        self._owed: set[tuple[int, int]] = set()
+        """Functions and lengths that were not answered in this session: their answers may still come."""
 
     async def words(self, spans: Iterable[RegisterSpan], got: Words | None = None) -> Words:
         """Read all spans and return them; `got` is filled meanwhile, so that what came before an error is there.
@@ -92,12 +96,19 @@ class RegisterReader:
             got |= dict.fromkeys(wanted)
             return got
         self._refused.clear()
-        for block, error in failed:
-            await self._narrow(block, error, got)
-        answered = sum(words is not None for words in got.values())
-        for asked in dict.fromkeys(self._refused):
-            self._notes.refused(asked, doubtful=2 * answered < len(wanted))
+        try:
+            for block, error in failed:
+                await self._narrow(block, error, got)
+        finally:  # what was found before a fault need not be found again
+            answered = sum(words is not None for words in got.values())
+            for asked in dict.fromkeys(self._refused):
+                self._notes.refused(asked, doubtful=2 * answered < len(wanted))
         return got
+
+    def note_firmware(self, shown: Value | None) -> None:
+        """Note the firmware that the meter shows: under another one, what was learned before counts for nothing."""
+        if isinstance(shown, Number | Text):
+            self._notes.firmware_is(shown.text() if isinstance(shown, Number) else shown.text)
 
     def sum_up(self) -> None:
         """Put what was measured into the notes."""
@@ -120,6 +131,7 @@ class RegisterReader:
             return refused
         except MeterSilent as silent:
             self._silences += 1
+            self._owed.add((block.function, block.count))
             if not await self._is_there(block, got) or self._silences >= MOST_SILENCES:
                 raise
             return silent
@@ -184,11 +196,17 @@ class RegisterReader:
                 if _any(got):
                     self._refused.append(block.range)
                 continue
-            errors = [await self._read(part, got) for part in parts]
+            errors = [await self._read(self._told_apart(part), got) for part in parts]
             waiting.extend((part, e) for part, e in zip(parts, errors, strict=True) if e is not None)
             if not any(errors):
                 with suppress(MeterError):  # all that was wanted is there
                     await self._explain(block, parts, got, silent=isinstance(error, MeterSilent))
+
+    def _told_apart(self, part: RegisterBlock) -> RegisterBlock:
+        """Return a part, longer where an answer that is still to come could be taken for its own."""
+        if not self._distinct or (part.function, part.count) not in self._owed or part.exact:
+            return part
+        return lengthened(part, self._notes.limited(self._limits), self._owed) or part
 
     def _parts(self, block: RegisterBlock) -> tuple[RegisterBlock, ...]:
         """Return smaller requests for what a block asks for; none where there is no smaller one."""
@@ -211,7 +229,9 @@ class RegisterReader:
         if any(part.range == block.range for part in parts):
             return
         between = seam(parts[0], parts[1], self._limits.align) if len(parts) > 1 else block
-        if (silent and between.range == block.range) or await self._read(between, got) is not None:
+        if (silent and between.range == block.range) or await self._read(
+            self._told_apart(between), got
+        ) is not None:
             self._refused.append(between.range)
         elif between.range != block.range and (silent or await self._read(block, got) is not None):
             self._notes.too_long(max(part.count for part in parts))

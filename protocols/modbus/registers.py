@@ -39,14 +39,19 @@ def quantity_text(quantity: str) -> str:
     return str(Quantity.of(quantity))
 
 
+_PRINTED = {2: 10_001, 3: 40_001, 4: 30_001}
+"""First printed register number of a kind by the function that reads it."""
+
+
 def high_address(function: int, address: int) -> str:
     """Return why an address looks like a printed register number; "" when it does not."""
-    first = {1: 1, 2: 10_001, 3: 40_001, 4: 30_001}.get(function, 0)
-    if function not in (2, 3, 4) or not first <= address < first + 9_999:
+    first = _PRINTED.get(function)
+    if first is None or not first <= address < first + 9_999:
         return ""
+    number = address - first
     return (
-        f"{address} looks like the printed number of register {address - first + 1}, which is {address - first} on the"
-        f" wire: write address = {address - first}, or `high_addresses = true` in the model when the map has such"
+        f"{address} looks like the printed number of register {number + 1}, which is {number} on the wire: write"
+        f" address = {number}, or `high_addresses = true` in the model when the map has such"
     )
 
 
@@ -136,7 +141,7 @@ class RegisterSpec(Scaled):
 
     quantity: str = Field(description="OBIS code, `1-0:1.8.0*255`; `#5` for the time of a maximum")
     profiles: tuple[ProfileName, ...] = Field(
-        min_length=1, description=f"where it belongs: {', '.join(LIVE_PROFILES)}"
+        description=f"where it belongs: {', '.join(LIVE_PROFILES)}; `[]` where only clock, relay or fingerprint use it"
     )
     function: Literal[1, 2, 3, 4, 17, 43] = Field(
         description="1 coils, 2 discrete inputs, 3 holding, 4 input registers; 17 server id, 43 identification"

@@ -11,10 +11,10 @@ from gateway.cli.meter.access import find_meter
 from gateway.cli.meter.address import AddressOptions
 from gateway.config.file import Config, load
 from gateway.config.mistakes import ConfigMistakes
+from gateway.roles.timekeeping import time_warnings
 from protocols.errors import MeterConfigError
 from protocols.meters.address import parse_address
 from protocols.modbus.library import load_model
-from protocols.reading import ProfileName
 
 HEAD = """
 [gateway]
@@ -160,6 +160,12 @@ def test_settings_outside_their_limits_are_refused(query: str) -> None:
         parse_address(f"modbus+tcp://10.0.0.1?model=sdm120&{query}")
 
 
+def test_two_lines_of_one_port_are_one_bus(folder: Path) -> None:
+    again = '\n[[lines]]\nname = "again"\nkind = "rtu-over-tcp"\nhost = "10.0.0.1"\nport = 502\n'
+    (one,) = mistakes(folder, again, meter(1, "site"), meter(2, "again"))
+    assert "on line `site`, which leads to the same place, too" in one[1]
+
+
 def test_a_unit_may_be_on_two_lines(folder: Path) -> None:
     assert len(read(folder, meter(), meter(2, "site")).meters) == 2
 
@@ -191,5 +197,12 @@ def test_a_folder_that_is_not_there_is_a_mistake(folder: Path) -> None:
     assert "there is no folder" in one[1]
 
 
-def test_a_model_with_a_log_gives_block_load() -> None:
-    assert ProfileName.BLOCK_LOAD not in load_model("sdm120").profiles
+def test_a_meter_whose_model_has_a_clock_may_speak_of_ours(folder: Path) -> None:
+    quorum = "[time]\nquorum = 3\n"
+    meters = [meter(n, unit=n, model="mine") for n in (1, 2, 3)]
+    assert any("0 are configured" in one for one in time_warnings(read(folder, quorum, *meters)))
+    clock = (
+        '[[registers]]\nquantity = "0-0:1.0.0"\nprofiles = []\nfunction = 3\naddress = 8\ntype = "time_bcd"\n'
+    )
+    (folder / "mine.toml").write_text(f"{OWN}align = 1\n{clock}", encoding="utf-8")
+    assert not any("are configured" in one for one in time_warnings(read(folder, quorum, *meters)))

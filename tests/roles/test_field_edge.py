@@ -18,6 +18,7 @@ from gateway.roles.edge import EdgeRole, edge_role
 from gateway.roles.reach import way_to
 from protocols.clock import SystemClock
 from protocols.errors import LineClosed
+from protocols.modbus.memories import remembered
 from protocols.reading import ProfileName
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu
@@ -100,6 +101,14 @@ async def test_a_command_reads_a_meter_of_the_bus_that_the_edge_polls(tmp_path: 
                 assert len(rows) == 1
             await until(lambda: edge.field.statistics().released == 2)
             assert edge.poller.line("bus-1").error is None
+            for unit in (1, 2):  # somebody was at the bus: who is there is asked at the next visit
+                memory = remembered(edge.known, f"EAS:1000000{unit}")
+                assert memory is not None
+                assert memory.shaken
+            await edge.poller.poll_meter("EAS:10000002")
+            memory = remembered(edge.known, "EAS:10000002")
+            assert memory is not None
+            assert not memory.shaken
             assert edge.field.statistics().connected <= 2
     assert not (tmp_path / "edge" / "field.sock").exists()
 
@@ -191,6 +200,40 @@ async def test_a_file_with_a_mistake_changes_nothing_and_is_told(tmp_path: Path)
             assert not [one for one in edge.status().alarms if one.code == "reload_refused"]
 
 
+async def test_a_line_that_cannot_be_made_is_a_mistake_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    head = HEAD.format(folder=tmp_path)
+    async with meters_on(1) as device:
+        path.write_text(head + bus("bus-1", device, 1))
+        async with edge_of(path) as edge:
+            traced = bus("bus-2", "/dev/none").replace("baud", f'trace = "{tmp_path}/none/trace"\nbaud')
+            path.write_text(head + bus("bus-1", device) + traced)
+            told = await edge.reloading.reload("test")
+            assert not told.done
+            assert "none/trace cannot be written" in told.lines[0]
+            assert set(edge.poller.meters) == {"EAS:10000001"}, "its meter was to go"
+            assert set(edge.lines) == {"bus-1"}
+
+
+async def test_a_line_that_is_renamed_is_met_under_its_new_name(tmp_path: Path) -> None:
+    path = tmp_path / "edge.toml"
+    head = HEAD.format(folder=tmp_path)
+    async with meters_on(1, 2) as device:
+        path.write_text(head + bus("bus-1", device, 1))
+        async with edge_of(path) as edge:
+            await until(lambda: ok(edge, 1))
+            path.write_text(head + bus("bus-9", device, 1, 2))
+            told = await edge.reloading.reload("test")
+            assert set(told.lines) == {
+                "line bus-9: new",
+                "line bus-1: gone",
+                "EAS:10000001: changed",
+                "EAS:10000002: new on line bus-9, read at once",
+            }
+            await until(lambda: ok(edge, 1) and ok(edge, 2))
+            assert edge.poller.line("bus-9").error is None, "the port was free when it was opened"
+
+
 async def test_what_takes_a_restart_is_named(tmp_path: Path) -> None:
     path = tmp_path / "edge.toml"
     head = HEAD.format(folder=tmp_path)
@@ -223,3 +266,34 @@ async def test_a_line_that_leads_elsewhere_is_met_there(tmp_path: Path) -> None:
             assert edge.lines["bus-1"] is not before
             assert not before.statistics().open
             await until(lambda: ok(edge, 1))
+
+
+OWN = 'extends = "sdm120"\nname = "mine"\ntitle = "Mine"\n'
+
+
+async def test_a_model_of_one_s_own_comes_with_a_reload_and_a_broken_one_does_not(tmp_path: Path) -> None:
+    path, models = tmp_path / "edge.toml", tmp_path / "models"
+    models.mkdir()
+    head = HEAD.format(folder=tmp_path)
+    async with meters_on(1, 2) as device:
+        path.write_text(head + bus("bus-1", device, 1))
+        async with edge_of(path) as edge:
+            await until(lambda: ok(edge, 1))
+            polls = edge.poller.statistics().polls
+            (models / "mine.toml").write_text(OWN)
+            added = METER.format(unit=2, line="bus-1").replace('"sdm120"', '"mine"')
+            path.write_text(head + f'[modbus]\nmodels = "{models}"\n' + bus("bus-1", device, 1) + added)
+            told = await edge.reloading.reload("test")
+            assert told.lines == ("EAS:10000002: new on line bus-1, read at once",), "nothing else is touched"
+            await until(lambda: ok(edge, 2))
+            assert edge.poller.statistics().polls == polls + 1
+            (models / "mine.toml").write_text(OWN.replace("title", "titel"))
+            told = await edge.reloading.reload("test")
+            assert not told.done
+            assert any("mine.toml" in line and "titel" in line for line in told.lines), told.lines
+            assert (await edge.poller.poll_meter("EAS:10000002")).ok, "it goes on with the model that it had"
+            (models / "mine.toml").write_text(OWN.replace("Mine", "Mine, mended"))
+            told = await edge.reloading.reload("test")
+            assert told.lines == ("EAS:10000002: changed",)
+            await until(lambda: ok(edge, 2))
+            assert (await edge.reloading.reload("test")).lines == ("nothing changed",)

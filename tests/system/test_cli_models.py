@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 from textwrap import dedent
 
@@ -10,6 +11,8 @@ import pytest
 
 from tests.support.cli import Cli
 from tests.support.paths import ROOT
+from tests.support.town import Town
+from tests.support.town_meters import address, one
 
 PAGE = (ROOT / "docs" / "modbus.md").read_text(encoding="utf-8")
 STEPS = PAGE.partition("## A model in ten minutes")[2].partition("\n## ")[0]
@@ -146,3 +149,18 @@ def test_a_model_may_be_a_file_where_a_meters_address_is_given(cli: Cli, model: 
     assert "no-such.toml cannot be read" in cli.refuses(*where, "./no-such.toml", code=3)
     model.write_text("colour = 1", encoding="utf-8")
     assert "ex3.toml:1: colour: unknown key" in cli(*where, model, code=3).err
+
+
+def test_an_image_is_read_of_a_meter_and_fits_its_model(cli: Cli, cli_town: Town) -> None:
+    meter = one(cli_town, model="abb-b23")
+    where = address(cli_town, meter)
+    ranges = ("3:0x5000-0x5007", "3:0x5B00-0x5B3A", "3:0x8900-0x8901")
+    image = cli.folder / "read.txt"
+    cli("models", "image", where, 1, *ranges, "--write", image)
+    known = Path(str(files("protocols.modbus"))) / "models" / "abb-b23.toml"
+    document = cli("models", "check", known, "--image", image, "--json").json
+    assert document["absent"] == []
+    assert document["sets"][-1]["values"]["0-0:96.1.0*255"] == meter.meter.partition(":")[2]
+    assert "is there already" in cli.refuses("models", "image", where, 1, "3:0", "--write", image, code=2)
+    assert "is no range of registers" in cli.refuses("models", "image", where, 1, "3", code=2)
+    assert "unit 99" in cli.refuses("models", "image", where, 99, "3:0", code=4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -212,6 +214,12 @@ async def test_an_unknown_meter_is_added_to_a_running_edge(tmp_path: Path, cli: 
         assert here.edge.running
         before = here.stored(KNOWN)
         await until(lambda: here.stored(KNOWN) > before, here.edge.tail)  # and polling goes on
+        # Taken away again, by the signal that systemd and people know.
+        here.config.write_text(good, encoding="utf-8")
+        pid = here.edge.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGHUP)
+        await until(lambda: f"{NEW}: gone" in here.edge.log.read_text(), here.edge.tail)
     log = here.edge.log.read_text()
     assert "field_turn" in log
     assert "poll_failed" not in log

@@ -15,7 +15,8 @@ from gateway.cli.exits import Exit
 from gateway.cli.meter.rows import as_document, print_rows
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
-from gateway.cli.plain_parameters import PlainGroup
+from gateway.cli.plain_parameters import PlainCommand, PlainGroup
+from gateway.cli.tools.model_image import image
 from protocols.dlms.companion import companion
 from protocols.modbus.image import RegisterImage
 from protocols.modbus.library import ModelEntry, ModelMistakes, all_models, load_model, model_file
@@ -26,6 +27,7 @@ from protocols.reading import Quantity, name_of
 from protocols.session import MeterSpec
 
 models_group = typer.Typer(cls=PlainGroup)
+models_group.command("image", cls=PlainCommand)(image)
 FolderOption = Annotated[
     Path | None, typer.Option(help="A folder of your own models, as `models` of [modbus].")
 ]

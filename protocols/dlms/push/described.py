@@ -58,13 +58,15 @@ def take_pairs(found: Found) -> None:
 
 def _take(found: Found, depth: int) -> None:
     while (item := found.next()) is not None:
-        if _begins(found):
+        if found.empty and item.tag is Tag.NULL:
+            found.at += 1
+        elif _begins(found):
             found.values.append(_pair(found))
         elif item.tag is Tag.STRUCTURE and _begins(Found(item.items)):
             found.values.append(_pair_in_structure(item.items))
             found.at += 1
         elif item.tag in STRUCTURED and item.items and depth:
-            inner = Found(item.items)
+            inner = Found(item.items, empty=found.empty)
             _take(inner, depth - 1)
             if inner.at < len(inner.items):
                 return
@@ -165,9 +167,13 @@ def take_objects(found: Found) -> None:
     entries = [_entry(one) for one in listed.items]
     values = _values_of(entries, found.items[found.at :])
     # The list is pushed as an attribute of the push setup: its own entry stands for it, mostly.
-    if entries[0][0] == PUSH_SETUP_CLASS and len(values) == len(entries) - 1:
+    if entries[0][0] == PUSH_SETUP_CLASS and (
+        len(values) < len(entries) or not _is_of(entries[0], values[0])
+    ):
         found.setup = entries[0][1].obis
         entries = entries[1:]
+    while found.empty and len(values) > len(entries) and values[-1].tag is Tag.NULL:
+        values = values[:-1]
     if len(values) != len(entries):
         raise Misfit(f"{len(values)} values follow a push object list of {len(entries)}")
     found.at = len(found.items)
@@ -180,6 +186,14 @@ def take_objects(found: Found) -> None:
         else:
             found.values.append(PushedValue(quantity=quantity, data=value, class_id=class_id))
     found.values = list(_joined(found.values))
+
+
+def _is_of(entry: tuple[int, Quantity], value: Data) -> bool:
+    """Say whether a value may be that of a push setup's own entry: its name, its list, or nothing."""
+    quantity = entry[1]
+    if quantity.attribute == 1:
+        return value.tag is Tag.NULL or value.octets == quantity.obis.to_bytes()
+    return value.tag is Tag.NULL or value.tag in STRUCTURED
 
 
 def _values_of(entries: Sequence[tuple[int, Quantity]], items: tuple[Data, ...]) -> tuple[Data, ...]:

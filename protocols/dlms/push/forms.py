@@ -52,7 +52,8 @@ class Parts:
 def taken_apart(grammar: PushGrammar, body: Data) -> Parts:
     """Return what the first form that fits says of a body; NoForm when none does.
 
-    A body that is no structure or array is one place.
+    A body that is no structure or array is one place. Where none fits, null may stand in the place of any value, if
+    only one form fits then: of two, nobody could say what the other values are.
     """
     items = body.items if body.tag in (Tag.STRUCTURE, Tag.ARRAY) else (body,)
     if not 0 < len(items) <= MAX_CELLS:
@@ -63,21 +64,29 @@ def taken_apart(grammar: PushGrammar, body: Data) -> Parts:
             return _fitted(grammar, form, items)
         except Misfit as misfit:
             reasons.append(f"form {form.name!r}{f' ({form.place})' if form.place else ''}: {misfit}")
+    with_empty = list(_fitting(grammar, items, empty=True))
+    if len(with_empty) == 1:
+        return with_empty[0]
+    if with_empty:
+        names = ", ".join(repr(parts.form.name) for parts in with_empty)
+        reasons = [f"with its empty places it fits more than one form: {names}"]
     raise NoForm(grammar.name, reasons)
+
+
+def _fitting(grammar: PushGrammar, items: tuple[Data, ...], *, empty: bool) -> Iterator[Parts]:
+    for form in grammar.forms:
+        with suppress(Misfit):
+            yield _fitted(grammar, form, items, empty=empty)
 
 
 def forms_of(grammar: PushGrammar, body: Data) -> tuple[str, ...]:
     """Return the names of all forms that a body fits, for whoever writes them: only the first is used."""
     items = body.items if body.tag in (Tag.STRUCTURE, Tag.ARRAY) else (body,)
-    fitting = []
-    for form in grammar.forms:
-        with suppress(Misfit):
-            fitting.append(_fitted(grammar, form, items).form.name)
-    return tuple(fitting)
+    return tuple(parts.form.name for parts in _fitting(grammar, items, empty=False))
 
 
-def _fitted(grammar: PushGrammar, form: PushForm, items: tuple[Data, ...]) -> Parts:
-    found = Found(items)
+def _fitted(grammar: PushGrammar, form: PushForm, items: tuple[Data, ...], *, empty: bool = False) -> Parts:
+    found = Found(items, empty=empty)
     _fill(form.fields, found)
     if form.setups and found.setup not in form.setups:
         raise Misfit(f"it is not for push setup {found.setup}")
@@ -104,6 +113,8 @@ def _fill(fields: Sequence[FormField], found: Found) -> None:
             if not one.optional:
                 place = f" ({one.place})" if one.place else ""
                 raise Misfit(f"field {number + 1}, {one}{place}: {misfit}") from None
+    if found.empty and all(item.tag is Tag.NULL for item in found.items[found.at :]):
+        return
     if found.at < len(found.items):
         left = len(found.items) - found.at
         raise Misfit(
@@ -193,7 +204,8 @@ def _any(_field: FormField, found: Found) -> None:
 
 def _value(one: FormField, found: Found) -> None:
     item = found.take()
-    if one.quantity is None or (one.tag is not None and item.tag is not one.tag):
+    nothing = found.empty and item.tag is Tag.NULL
+    if one.quantity is None or (one.tag is not None and item.tag is not one.tag and not nothing):
         wanted = "a value" if one.tag is None else one.tag.name.lower().replace("_", "-")
         raise Misfit(f"{shown(item)} is no {wanted}")
     if item.tag in STRUCTURED:
@@ -214,7 +226,7 @@ def _structure(one: FormField, found: Found) -> None:
     item = found.take()
     if item.tag not in STRUCTURED:
         raise Misfit(f"{shown(item)} is no structure")
-    inner = Found(item.items)
+    inner = Found(item.items, empty=found.empty)
     _fill(one.inner, inner)
     found.device = inner.device or found.device
     found.setup = inner.setup or found.setup

@@ -47,10 +47,14 @@ class PushedBuffer:
 
 @dataclass(slots=True)
 class Found:
-    """What was found so far of one form in `items`, of which `at` is next. `rest` is what a payload is made of."""
+    """What was found so far of one form in `items`, of which `at` is next. `rest` is what a payload is made of.
+
+    `empty` lets null stand in the place of any value, between pairs and behind the last field.
+    """
 
     items: tuple[Data, ...]
     at: int = 0
+    empty: bool = False
     device: str = ""
     setup: Obis | None = None
     clock: bytes = b""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocols.capture.tree import Node, WrongByte
+from protocols.dlms.apdu import notification
 from protocols.dlms.apdu.notification import CONFIRM
 from protocols.dlms.data import axdr
 from protocols.dlms.data.cursor import MAX_OCTETS, Cursor
@@ -20,9 +21,12 @@ from protocols.dlms.framing.hdlc import (
     FRMR_REASONS,
     LLC_REQUEST,
     LLC_RESPONSE,
+    MAX_FRAME,
     SEGMENTED,
     UI,
     Address,
+    Frame,
+    FrameDecoder,
     crc,
 )
 from protocols.dlms.trace.apdus import ApduReader, apdu_name
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from protocols.dlms.security.suites import Keys
     from protocols.dlms.trace.pairs import TracePairs
 
+MAX_CANDIDATES = 64
+"""Places at which reading goes on behind wrong octets, and flags that are tried for each."""
 LONG_OCTETS = 3
 """Octets of a bare long with its tag."""
 _U_FRAMES = {0x83: "SNRM", 0x63: "UA", 0x43: "DISC", 0x0F: "DM", 0x87: "FRMR", 0x03: "UI"}
@@ -43,7 +49,7 @@ _PARAMETERS = {5: "max transmit", 6: "max receive", 7: "window transmit", 8: "wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """What a trace holds up to its end or to its first wrong byte, which `problem` then names."""
+    """What a trace holds; `problem` is the first wrong byte, behind which only whole HDLC frames are read."""
 
     parts: tuple[Node, ...]
     problem: WrongByte | None = None
@@ -75,8 +81,9 @@ def decode_trace(
     until an initiate-request brings another; `secret` checks HLS 2; `pairs` open wrapped and agreed keys of
     general-ciphering and check signatures.
 
-    Returns a tree with byte offsets, up to the end or the first wrong octet, which its `problem` names: nothing
-    in the octets raises. Only a trace above `MAX_OCTETS` raises MeterProtocolError.
+    Returns a tree with byte offsets, up to the end or a wrong octet; the first of those is its `problem`. Behind one
+    reading goes on where a right HDLC frame begins. Nothing in the octets raises, only a trace above `MAX_OCTETS` does:
+    MeterProtocolError.
 
     >>> print(decode_trace(bytes.fromhex("C001C100080000010000FF0200")).lines()[3].strip())
     0003    attribute: class 8, 0-0:1.0.0*255, attribute 2 (clock: time)
@@ -86,10 +93,19 @@ def decode_trace(
     root = Node(0, "trace")
     state = TraceState(keys=keys, titles=tuple(titles), secret=secret, dedicated=dedicated, pairs=pairs)
     problem: WrongByte | None = None
-    try:
-        TraceReader(state).run(data, root)
-    except WrongByte as error:
-        problem = error
+    reader = TraceReader(state)
+    at: int | None = 0
+    for _ in range(MAX_CANDIDATES):
+        if at is None:
+            break
+        try:
+            reader.read(data[at:], range(at, len(data)), root)
+            reader.finish(len(data))
+        except WrongByte as error:
+            problem = problem or error
+            at = _next_frame(data, max(at, *(part.offset for part in root.children[-1:])))
+        else:
+            break
     return Trace(parts=tuple(root.children), problem=problem)
 
 
@@ -101,11 +117,11 @@ class TraceReader:
         self._apdus = ApduReader(state, parts_left)
         self._segments: dict[tuple[int, ...], tuple[bytearray, list[int]]] = {}
 
-    def run(self, data: bytes, node: Node) -> None:
-        """Read everything, to the end; WrongByte at the first octet that cannot be."""
-        self.read(data, range(len(data)), node)
+    def finish(self, end: int) -> None:
+        """Take note that all was read; WrongByte at `end` where a segmented APDU has not ended."""
         if self._segments:
-            raise WrongByte(len(data), "the trace ends in the middle of a segmented APDU")
+            self._segments.clear()
+            raise WrongByte(end, "the trace ends in the middle of a segmented APDU")
 
     def cursor(self, data: bytes, places: Sequence[int], node: Node) -> TraceCursor:
         """Return a cursor over octets whose places in the trace are `places`; what is read hangs under `node`."""
@@ -157,8 +173,7 @@ class TraceReader:
             if not length:
                 raise cursor.error("a wrapper header without an APDU")
             self._state.way = (*self._state.way, source, destination)
-            body = cursor.part(length)
-            body.finish_apdu("the APDU", answer=self._apdus.read_apdu(body))
+            self._carried(cursor.part(length))
 
     def _mbus(self, cursor: TraceCursor) -> None:
         """Read one long frame of M-Bus (EN 13757-2) with the DLMS transport layer in it."""
@@ -235,7 +250,28 @@ class TraceReader:
         self._state.way = (*self._state.way, *way)
         whole = self.cursor(bytes(octets), places, body.node)
         _skip_llc(whole)
-        whole.finish_apdu("the APDU", answer=self._apdus.read_apdu(whole))
+        self._carried(whole)
+
+    def _carried(self, cursor: TraceCursor) -> None:
+        """Read the APDU in a frame, or several pushes; what is left over behind them, or behind an answer, is shown."""
+        pushes = cursor.left > 0 and cursor.peek() in notification.PUSH_TAGS
+        answer = False
+        for _ in notification.parts(cursor.data[cursor.offset :])[0] if pushes else range(1):
+            answer = self._apdus.read_apdu(cursor)
+        cursor.finish_apdu("the APDU", answer=answer or pushes)
+
+
+def _next_frame(data: bytes, before: int) -> int | None:
+    """Return where behind a place a right HDLC frame begins; None where none does."""
+    at = before
+    for _ in range(MAX_CANDIDATES):
+        at = data.find(FLAG, at + 1)
+        if at < 0:
+            return None
+        found = FrameDecoder().receive_data(data[at : at + MAX_FRAME + 2])
+        if found and isinstance(found[0], Frame) and data[at + 1] != FLAG:
+            return at
+    return None
 
 
 def _initiates(cursor: TraceCursor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.event_marks import LogMark, TakenLog, TakenLogs
-from protocols.reading import Nameplate, Obis, ProfileName
+from protocols.modbus.known_meter import KnownModbusMeter, Refusal
+from protocols.modbus.meter_memory import Believed, MeterMemory, Rival
+from protocols.modbus.plan import RegisterRange
+from protocols.reading import Nameplate, Number, Obis, ProfileName
 from protocols.simulator.faults.script import FaultScript
 from tests.support.dlms.bench import SmallMeter
 from tests.support.dlms.reader_bench import NOW, ScriptedExchange, collect, reader_of
@@ -48,6 +52,20 @@ async def test_every_kind_comes_back_as_it_was(tmp_path: Path) -> None:
             places={"0-0:94.96.24*255": 1},
             range_form=2,
             without=frozenset({"0-0:96.15.0*255#2"}),
+        )
+        seen = Believed(value=Number(23140, -2, "V"), at=NOW)
+        cache["EAS:7", "", "memory"] = MeterMemory(model="sdm120")
+        cache["EAS:8", "", "memory"] = MeterMemory(
+            model="sdm120",
+            believed={"1-0:12.7.0*255": replace(seen, rival=Rival(value=Number(0), since=NOW, at=NOW))},
+            doubted={"1-0:12.7.0*255": "limits"},
+            asked_at=NOW,
+            marks={"CT": "60"},
+        )
+        cache["EAS:7", "sdm120", "modbus"] = KnownModbusMeter(
+            latency=0.03,
+            measured_at=NOW,
+            refusals=(Refusal(range=RegisterRange(4, 2, 6), since=NOW, asked=NOW, doubtful=True),),
         )
     known.close()
     again = KnownMeters(tmp_path / "known.db")

@@ -72,6 +72,7 @@ class Field:
     clock: JumpClock
     framing: str
     known: Known = field(default_factory=dict)
+    model: str = "sdm120"
 
     @asynccontextmanager
     async def session(self, unit: int = 5, visit: Visit | None = None) -> AsyncIterator[MeterSession]:
@@ -82,7 +83,7 @@ class Field:
             yield session
 
     def spec(self, unit: int) -> MeterSpec:
-        return spec("sdm120", unit, f"EAS:{10_000_000 + unit}", framing=self.framing, timeout=0.2)
+        return spec(self.model, unit, f"EAS:{10_000_000 + unit}", framing=self.framing, timeout=0.2)
 
     async def visit(self, unit: int = 5) -> tuple[ReadingSet, int]:
         """Read once; return the set and how many requests beside the serial's it took."""
@@ -290,6 +291,19 @@ async def visiting(bus: Field, parts: dict[str, tuple[RegisterSpan, ...]]) -> As
         yield VisitReader(reader, bus.clock, parts)
 
 
+async def test_parts_of_a_silent_block_are_told_apart_from_its_late_answer() -> None:
+    """The halves are of equal length, and the first is not answered either."""
+    spans = tuple(RegisterSpan(4, place, 2) for place in (0, 4, 8, 12))
+    hit = covers(HOLE)
+    async with field_of(lambda *asked: None if hit(*asked) else 0) as bus:
+        async with visiting(bus, {"live": spans}) as visit:
+            await visit.take("other", spans[:1])
+            words = (await visit.take("live", spans)).words
+        assert None not in words.values()
+        asked = [place for place in bus.meters[5].asked if hit(4, *place)]
+        assert asked[:1] == [(0, 14)]
+
+
 async def test_parts_of_a_visit_are_read_together_and_later_alone() -> None:
     live = (RegisterSpan(4, 0, 2), RegisterSpan(4, 6, 2))
     money = (RegisterSpan(4, 2, 2), RegisterSpan(4, 6, 2))
@@ -359,7 +373,43 @@ def test_notes_are_bounded_and_forgotten_with_the_firmware() -> None:
     assert notes.known.refusals[-1] == Refusal(
         range=RegisterRange(3, 2 * MAX_REFUSALS - 1, 2 * MAX_REFUSALS), since=NOON, asked=NOON
     )
-    notes.firmware_is("")
-    assert notes.known.refusals
     notes.firmware_is("1.2")
-    assert notes.known == KnownModbusMeter(firmware="1.2")
+    assert len(notes.known.refusals) == MAX_REFUSALS
+    notes.firmware_is("1.3")
+    assert notes.known == KnownModbusMeter(firmware="1.3")
+
+
+async def test_a_new_firmware_is_another_meter_to_what_was_learned(tmp_path: Path) -> None:
+    """The model shows the firmware in its nameplate."""
+    (tmp_path / "my-meter.toml").write_text(
+        """
+name = "my-meter"
+title = "SDM120 that shows its firmware"
+manufacturer = "EAS"
+source = "this test"
+extends = "sdm120"
+[[registers]]
+quantity = "1-0:0.2.0*255"
+profiles = ["nameplate"]
+function = 3
+address = 0xFC02
+type = "u32"
+as_text = true
+""",
+        encoding="utf-8",
+    )
+    hit = covers(HOLE)
+    async with field_of(lambda *asked: 2 if hit(*asked) else 0) as bus:
+        cells = bus.meters[5].cells
+        cells[3, 0xFC02] = 0
+        bus.model = str(tmp_path / "my-meter.toml")
+        many, few = [(await bus.visit())[1] for _ in range(2)]
+        cells[3, 0xFC03] = 12
+        for firmware, least in ((12, few), (13, few)):
+            cells[3, 0xFC03] = firmware
+            async with bus.session(visit=Visit(profiles=(ProfileName.NAMEPLATE,))) as session:
+                _ = [row async for row in session.read(ProfileName.NAMEPLATE)]
+            row, asked = await bus.visit()
+            assert whole(row)
+            assert (asked == least) == (firmware == 12)
+        assert many > few

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +34,7 @@ from protocols.dlms.data.types import (
 from protocols.dlms.data.units import UNIT_CODES
 from protocols.dlms.push.body import PushedValues, body_of
 from protocols.dlms.push.explain import ExplainedPush, explained
+from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.places import MAX_CELLS, NoForm
 from protocols.dlms.push.values import value_set
 from protocols.dlms.security.ciphering import KeySet
@@ -428,3 +431,63 @@ def test_any_body_gives_a_set_or_an_error_of_the_hierarchy_and_loses_no_value(
         one = value_set(found, found.payload, zone=OSLO, received_at=NOW)
         values: list[Value] = [v for q, v in one if not q.index]
         assert len(values) >= len([v for v in found.payload.values if not v.quantity.index])
+
+
+# null inside
+
+
+def again(name: str, grammar: str, change: Callable[[list[Data]], list[Data]]) -> ExplainedPush:
+    """A plain case's push with its elements changed."""
+    data, _ = case(name)
+    (found,) = PushStream().receive(data)
+    told = notification.decode(found.octets)
+    assert isinstance(told, DataNotification)
+    body = Data(told.body.tag, tuple(change(list(told.body.items))))
+    octets_ = notification.encode(replace(told, body=body))
+    (push,) = explained(octets_, companion(grammar).push, keys=None, zone=OSLO, received_at=NOW).pushes
+    return push
+
+
+PLAIN_CASES = {
+    "ru-spodes-push-alarm": "spodes",
+    "ru-push-hdlc-setup-first": "spodes",
+    "se-aidon-27": "aidon",
+    "si-iskra-plain": "iskra",
+    "no-kaifa-list1": "kaifa",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN_CASES)
+@pytest.mark.parametrize("nulls", [1, 3])
+def test_null_behind_the_last_value_moves_none_of_the_others(name: str, nulls: int) -> None:
+    """A meter's device id was read from its alarm word."""
+    whole = read(name, PLAIN_CASES[name])
+    padded = again(name, PLAIN_CASES[name], lambda items: [*items, *[NULL] * nulls])
+    assert (padded.body, padded.sets) == (whole.body, whole.sets)
+
+
+@pytest.mark.parametrize("place", [2, 8, 17])
+def test_null_in_the_place_of_a_naked_value_is_missing_and_the_others_are_read(place: int) -> None:
+    whole = the_set(read("si-iskra-plain", "iskra"))
+    found = the_set(again("si-iskra-plain", "iskra", lambda i: [*i[:place], NULL, *i[place + 1 :]]))
+    differ = [type(new) for (_, new), (_, old) in zip(found.values, whole.values, strict=True) if new != old]
+    assert [quantity for quantity, _ in found.values] == [quantity for quantity, _ in whole.values]
+    assert differ == [Missing]
+
+
+@pytest.mark.parametrize("place", [0, 1, 13, 27])
+def test_null_between_pairs_hides_none_of_them(place: int) -> None:
+    whole = read("se-aidon-27", "aidon")
+    found = again("se-aidon-27", "aidon", lambda items: [*items[:place], NULL, *items[place:]])
+    assert found.sets == whole.sets
+
+
+def test_null_that_lets_two_forms_fit_leaves_the_push_unread() -> None:
+    """Which form it is was told by the type of what is null now: nobody can say what the other values are of."""
+    grammar = companion("iskra").push
+    powers = grammar.forms[0]
+    fields = (*powers.fields[:2], replace(powers.fields[2], tag=Tag.BOOLEAN), *powers.fields[3:])
+    both = replace(grammar, forms=(powers, replace(powers, name="another", fields=fields)))
+    body = structure(text("ISK1"), text("1"), NULL, *[long_unsigned(1)] * (len(fields) - 3))
+    with pytest.raises(NoForm, match="fits more than one form: 'powers, three phases', 'another'"):
+        body_of(DataNotification(body=body), both)

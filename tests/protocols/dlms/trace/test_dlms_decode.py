@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from protocols.dlms.security.suites import Keys
 from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.errors import MeterProtocolError
 from tests.support.dlms.bench import KEYS
+from tests.support.dlms.pushes import ALERT, ciphered, ui
 
 hx = bytes.fromhex
 TITLE = hx("4D4D4D0000BC614E")
@@ -233,3 +236,30 @@ def test_nothing_in_a_trace_raises(octets: bytes) -> None:
     found = decode_trace(octets, keys=KEYS, titles=[TITLE])
     text(found)
     found.document()
+
+
+# what stands behind
+
+
+@pytest.mark.parametrize("framed", [ui, partial(wrapper.encode, 1, 64)], ids=["hdlc", "wrapper"])
+def test_several_pushes_in_one_frame_are_all_shown_and_what_is_left_over(
+    framed: Callable[[bytes], bytes],
+) -> None:
+    trace = decode_trace(framed(ALERT + ciphered(ALERT) + ALERT + b"\0\0"))
+    assert trace.problem is None
+    said = [line.split("  ", 1)[1].strip() for line in trace.lines()]
+    names = [line for line in said if line in ("data-notification", "general-glo-ciphering")]
+    assert names == ["data-notification", "general-glo-ciphering", "data-notification"]
+    assert said[-1].startswith("left over")
+
+
+@pytest.mark.parametrize(
+    "broken", [ui(ALERT)[:-9], ui(ALERT)[:-3] + b"\0\0~", ui(b"\x0f\x00"), b"\x7e\xa0\x03"]
+)
+def test_a_frame_behind_a_broken_one_is_shown_and_the_broken_one_is_the_problem(broken: bytes) -> None:
+    alone = decode_trace(broken).problem
+    trace = decode_trace(broken + ui(ALERT) + broken + ui(ALERT))
+    assert alone is not None
+    assert trace.problem is not None
+    assert trace.problem.offset <= len(broken) + len(ui(ALERT))
+    assert sum("[3]: bit-string" in line for line in trace.lines()) == 2
