@@ -46,6 +46,8 @@ ANSWER_TIME = 30.0
 """Seconds beyond its own time in which the edge answers an act; it writes to disks and waits for meters."""
 CALL_TIME = 1_800.0
 """Seconds that what the edge does itself may take: it waits for the conversations of lines."""
+TELL_EVERY = 30.0
+"""Seconds between two words about why we wait."""
 GONE = "the edge stopped in the middle: give the command again"
 _CHUNK = MAX_OCTETS
 
@@ -88,6 +90,7 @@ class EdgeLine:
         self._numbers = count(1)
         self._link: _Link | None = None
         self._closed = False
+        self._tell_at = 0.0
         self.unused = UnusedCounter()
         self.memory = LineMemory(redials=redials)
         self.counts = _Counts()
@@ -147,14 +150,11 @@ class EdgeLine:
 
     async def _granted(self, link: _Link, turn: int) -> None:
         link.send(self._ask.model_copy(update={"turn": turn}))
-        told = ""
         while True:
             answer = await self.heard(link)
             match answer:
                 case Waiting(turn=number, text=text) if number == turn:
-                    if text != told:
-                        self._on_wait(text)
-                    told = text
+                    self._tell(text)
                 case Granted(turn=number, connects=connects) if number == turn:
                     self.counts.connects = connects
                     return
@@ -164,6 +164,13 @@ class EdgeLine:
                     raise UsageError(text)
                 case _:
                     continue  # what belongs to an earlier turn
+
+    def _tell(self, text: str) -> None:
+        """Tell why we wait, now and then: a scan of many short turns waits for each of them."""
+        now = asyncio.get_running_loop().time()
+        if self._tell_at <= now:
+            self._tell_at = now + TELL_EVERY
+            self._on_wait(text)
 
     async def heard(self, link: _Link, within: float | None = None) -> Answer:
         """Return the edge's next message; LineClosed when it is gone or says nothing `within` seconds."""
