@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.edge.field.client import EdgeLine
+from gateway.edge.field.edge_line import EdgeLine
 from gateway.edge.field.giver import FieldLimits, TurnGiver
 from gateway.edge.field.messages import Called, Wire
 from gateway.edge.field.server import FieldServer
