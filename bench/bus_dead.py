@@ -24,7 +24,7 @@ from protocols.simulator.modbus.frames import take_rtu
 from tests.support.edge.memory_journal import MemoryJournal
 from tests.support.fakes import NoCounters, NoSecrets
 from tests.support.modbus.far_side import Act, Heard, paper_line
-from tests.support.virtual_time import run_virtually
+from tests.support.virtual_time import VirtualClock, run_virtually
 
 BEGIN = datetime(2026, 11, 23, 10, 0, 1, tzinfo=UTC)
 BUS = 32
@@ -33,19 +33,6 @@ PERIOD = DEFAULT_PERIODS[ProfileName.INSTANTANEOUS]
 SETTINGS = ModbusSettings(unit=1, model="sdm120")
 BACK = timedelta(minutes=20)
 """How long the poller goes on after power is back."""
-
-
-class LoopClock:
-    """The gateway's clock goes with the event loop's."""
-
-    def now(self) -> datetime:
-        return BEGIN + timedelta(seconds=asyncio.get_running_loop().time())
-
-    def disciplined(self) -> bool:
-        return True
-
-    async def sleep_until(self, at: datetime) -> None:
-        await asyncio.sleep((at - self.now()).total_seconds())
 
 
 @dataclass
@@ -61,7 +48,7 @@ class DarkBus:
     def __call__(self, heard: Heard) -> list[Act]:
         acts: list[Act] = []
         for asked in take_rtu(bytearray(heard.octets)):
-            now = LoopClock().now()
+            now = VirtualClock(BEGIN).now()
             lives = asked.unit not in self.dead or now >= self.back
             self.asked.append((now, asked.unit, lives))
             if lives:
@@ -109,7 +96,7 @@ class DarkBus:
 
 
 async def _poll(bus: DarkBus) -> None:
-    clock, journal, known = LoopClock(), MemoryJournal(), dict[Any, Any]()
+    clock, journal, known = VirtualClock(BEGIN), MemoryJournal(), dict[Any, Any]()
     kept: Known = known
     book: Any = journal
     async with paper_line(bus, PACE) as line:

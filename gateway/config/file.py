@@ -156,8 +156,8 @@ class ScheduleSection(Section):
 class AdmissionSection(Section):
     """How many sessions with meters on IP go on at once, and how many begin in a second.
 
-    A bus carries one conversation at a time and is not counted. Of `sessions`, a quarter may be with meters that
-    did not answer the last time.
+    A bus carries one conversation at a time and is not counted. Of `sessions` and of `per_segment`, a quarter may be
+    with meters that did not answer the last time.
     """
 
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 64

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 
@@ -13,8 +13,8 @@ from protocols.modbus.meter_memory import MeterMemory
 from protocols.modbus.model import MeterModel
 from protocols.modbus.plausible import STEPS, Base, Doubts, Found, Settled, doubts, first_base, settle, step
 from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.rules import Rule, rules_of
-from protocols.reading import Number, Quantity
+from protocols.modbus.rules import Rule, interval_limits, largest_load, limits_of, rules_of
+from protocols.reading import Missing, MissingReason, Number, Quantity, RemarkWord, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,23 @@ class Judge:
         if rule is None or not rule.growing or then[0].unit != now[0].unit:
             return False
         return step(rule, *then, *now) is not None
+
+    def interval(
+        self, values: Iterable[tuple[Quantity, Value]], length: timedelta
+    ) -> dict[Quantity, RemarkWord]:
+        """Return what is doubtful of one interval of a load survey: energies beyond what can have flowed in it."""
+        power = largest_load(self._model, self._sanctioned_load)
+        named: dict[Quantity, RemarkWord] = {}
+        for quantity, value in values:
+            if value == Missing(MissingReason.OUT_OF_RANGE):
+                named[quantity] = RemarkWord.UNREADABLE
+            elif isinstance(value, Number):
+                hours = Decimal(str(length.total_seconds())) / 3_600
+                limits = interval_limits(quantity, power, hours) or limits_of(quantity)
+                grain = Decimal(1).scaleb(value.scaler)
+                if not limits[0] <= value.decimal() <= limits[1] + grain:
+                    named[quantity] = RemarkWord.BEYOND_LIMITS
+        return named
 
     def first(
         self,

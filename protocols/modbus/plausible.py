@@ -272,6 +272,12 @@ def _has_stayed(rule: Rule, known: Believed, rival: Rival) -> bool:
     return rival.reads >= ENOUGH and rival.at - rival.since >= stays
 
 
+def remarks_of(named: Doubts, values: Mapping[Quantity, Value]) -> tuple[Remark, ...]:
+    """Return the news of a row that is judged by itself."""
+    found = {quantity: Found(value) for quantity, value in values.items()}
+    return tuple(_remarks([(word, quantity) for quantity, word in named.items()], {}, {}, found))
+
+
 def _remarks(
     news: Iterable[tuple[RemarkWord, Quantity]],
     rules: Mapping[Quantity, Rule],
@@ -283,7 +289,7 @@ def _remarks(
     for word, quantity in news:
         by_word.setdefault(word, []).append(quantity)
     for word, quantities in by_word.items():
-        quantities.sort(key=lambda q: not rules[q].continuous)
+        quantities.sort(key=lambda q: q not in rules or not rules[q].continuous)
         first = quantities[0]
         known, value = base.get(str(first)), found[first].value
         yield Remark(

@@ -28,6 +28,8 @@ MOST_FACTOR = Decimal("1.05")
 MOST_PRICE = Decimal(20)
 """Rupees that a kilowatt hour may cost: a balance that falls to zero faster was not spent."""
 MONEY = "INR"
+INTERVAL = 29
+"""Group D of energies of a capture period."""
 _PHASE_VOLTAGES = (32, 52, 72)
 
 
@@ -58,7 +60,7 @@ class Rule:
 
 def rules_of(model: MeterModel, sanctioned_load: Decimal | None = None) -> dict[Quantity, Rule]:
     """Return the rules of all numbers of a model; `sanctioned_load` of the meter is in kW (None: not known)."""
-    power = _largest_load(model, sanctioned_load)
+    power = largest_load(model, sanctioned_load)
     probes = {Quantity.of(p.quantity): (_wider(p.low, SAG), _wider(p.high, SWELL)) for p in model.probe}
     quantities = {Quantity.of(r.quantity): r for r in model.registers}
     phases = tuple(q for q in quantities if _is_live(q.obis) and q.obis.c in _PHASE_VOLTAGES)
@@ -107,7 +109,8 @@ def _fastest(power: Decimal, *, energy: bool, money: bool) -> Decimal:
     return power if energy else Decimal("Infinity")
 
 
-def _largest_load(model: MeterModel, sanctioned_load: Decimal | None) -> Decimal:
+def largest_load(model: MeterModel, sanctioned_load: Decimal | None) -> Decimal:
+    """Return the load above which a meter is thought to be wrong, in W, VA or var."""
     if sanctioned_load is not None:
         return sanctioned_load * 1_000 * OVER_LOAD
     polyphase = any(41 <= Quantity.of(r.quantity).obis.c <= 80 for r in model.registers)
@@ -133,6 +136,15 @@ def energy_kind(quantity: Quantity) -> str | None:
     if 1 <= kind <= 10 or kind == 15:
         return "growing"
     return "net" if kind == 16 else None
+
+
+def interval_limits(quantity: Quantity, power: Decimal, hours: Decimal) -> tuple[Decimal, Decimal] | None:
+    """Return what an energy of one interval can be (time integral 5), None for another quantity."""
+    obis = quantity.obis
+    if obis.a != 1 or obis.d != INTERVAL or quantity.attribute != 2 or not 1 <= obis.c <= 80:
+        return None
+    most = power * hours
+    return (-most if _kind(obis) == 16 else Decimal(0)), most
 
 
 def limits_of(quantity: Quantity) -> tuple[Decimal, Decimal]:

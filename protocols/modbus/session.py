@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -28,7 +28,7 @@ from protocols.modbus.library import load_model
 from protocols.modbus.load_reader import LoadReader
 from protocols.modbus.memories import Memories
 from protocols.modbus.model import MeterModel
-from protocols.modbus.plausible import Found
+from protocols.modbus.plausible import Found, remarks_of
 from protocols.modbus.reader import RegisterReader, Words
 from protocols.modbus.recognition import REFUSED, Recognition
 from protocols.modbus.registers import RegisterSpec
@@ -156,13 +156,12 @@ class ModbusSession:
         values = [(quantity, one.value) for quantity, one in found.items()]
         if profile is ProfileName.NAMEPLATE:
             values.append((Quantity.of("0-0:96.1.1*255"), Text(self._model.manufacturer)))
-        quality = Quality.SUSPECT if suspect else Quality.VALID
         yield ReadingSet(
             profile=profile,
             at=read.begun.replace(microsecond=0),
             values=tuple(values),
             received_at=read.ended,
-            quality=quality if read.trusted else Quality.CLOCK_ERROR,
+            quality=_quality(suspect, trusted=read.trusted),
             suspect=suspect,
             remarks=remarks,
         )
@@ -231,9 +230,15 @@ class ModbusSession:
         await self._prove()
         trusted = self._clock.disciplined()
         scales = scales_of(self._model, await self._reader.words(spans_of(self._model, log.values)))
-        rows = await LoadReader(self._model, log, self._unit.words, self._zone).rows(scales, since, until)
+        reader = LoadReader(self._model, log, self._unit.words, self._zone)
+        rows = await reader.rows(scales, since, until)
+        if doubtful := [row.at for row in rows if self._judge.interval(row.values, log.length)]:
+            again = await reader.rows(scales, min(doubtful) - log.length, max(doubtful))
+            read = {(row.at, row.occurrence): row for row in again}
+            rows = [read.get((row.at, row.occurrence), row) for row in rows]
         received = self._clock.now()
         for row in rows:
+            named = self._judge.interval(row.values, log.length)
             yield ReadingSet(
                 profile=ProfileName.BLOCK_LOAD,
                 at=row.at,
@@ -242,7 +247,9 @@ class ModbusSession:
                 values=row.values,
                 received_at=received,
                 meter_time=row.stamp,
-                quality=Quality.VALID if trusted else Quality.CLOCK_ERROR,
+                quality=_quality(named, trusted=trusted),
+                suspect=tuple(named),
+                remarks=remarks_of(named, dict(row.values)),
             )
 
     def _found(self, registers: Iterable[RegisterSpec], words: Words) -> dict[Quantity, Found]:
@@ -256,6 +263,13 @@ class ModbusSession:
             )
             for register, (quantity, value) in zip(wanted, values, strict=True)
         }
+
+
+def _quality(suspect: Collection[Quantity], *, trusted: bool) -> Quality:
+    """Return the quality of a set: a doubt of its time goes before one of its values, which name themselves."""
+    if not trusted:
+        return Quality.CLOCK_ERROR
+    return Quality.SUSPECT if suspect else Quality.VALID
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -49,6 +50,29 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    @property
+    def passed(self) -> timedelta:
+        """The virtual time since the loop was made."""
+        return timedelta(seconds=self._virtual.now)
+
+
+class VirtualClock:
+    """A gateway's clock, disciplined, that goes with the virtual time of the running loop; it begins at `begin`."""
+
+    def __init__(self, begin: datetime) -> None:
+        self._begin = begin
+
+    def now(self) -> datetime:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        return self._begin + loop.passed
+
+    def disciplined(self) -> bool:
+        return True
+
+    async def sleep_until(self, at: datetime) -> None:
+        await asyncio.sleep((at - self.now()).total_seconds())
 
 
 def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:

@@ -27,7 +27,7 @@ class Urgency(IntEnum):
 class AdmissionLimits:
     """Sessions at once, and how many begin in a second (`pace`).
 
-    Silent meters cost their whole time-out: they use a quarter of the edge's sessions at most.
+    Silent meters cost their whole time-out: they use a quarter of the edge's sessions at most, and of a segment's.
     """
 
     sessions: int = 64
@@ -39,6 +39,11 @@ class AdmissionLimits:
     def silent(self) -> int:
         """Sessions with silent meters at once."""
         return max(1, self.sessions // 4)
+
+    @property
+    def silent_per_segment(self) -> int:
+        """Sessions with silent meters at once in one segment."""
+        return max(1, self.per_segment // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Admission:
         self._running: set[int] = set()
         self._of_segment: Counter[str] = Counter()
         self._of_host: Counter[str] = Counter()
+        self._silent_of_segment: Counter[str] = Counter()
         self._silent = 0
         self._tokens = float(limits.sessions)
         self._at = now
@@ -140,6 +146,7 @@ class Admission:
             self._of_segment[ticket.route.segment] -= 1
             self._of_host[ticket.route.host] -= 1
             self._silent -= ticket.urgency is Urgency.SILENT
+            self._silent_of_segment[ticket.route.segment] -= ticket.urgency is Urgency.SILENT
         # Its host has room, or what stood in front of the others of this host is gone.
         self._bring_back(ticket.route.host)
 
@@ -148,16 +155,21 @@ class Admission:
         self._of_segment[ticket.route.segment] += 1
         self._of_host[ticket.route.host] += 1
         self._silent += ticket.urgency is Urgency.SILENT
+        self._silent_of_segment[ticket.route.segment] += ticket.urgency is Urgency.SILENT
 
     def _next(self) -> _Ticket | None:
         """Take the first ticket that may begin out of its queue."""
         silent_may = self._silent < self._limits.silent
+        silent_here = self._limits.silent_per_segment
         best: tuple[Urgency, int] | None = None
         where: _Queue | None = None
         for segment in list(self._waiting):
             if segment and self._of_segment[segment] >= self._limits.per_segment:
                 continue
-            for queue in self._waiting[segment] if silent_may else self._waiting[segment][: Urgency.SILENT]:
+            queues = self._waiting[segment]
+            if not silent_may or (segment and self._silent_of_segment[segment] >= silent_here):
+                queues = queues[: Urgency.SILENT]
+            for queue in queues:
                 head = self._head(queue)
                 if head is not None and (best is None or head < best):
                     best, where = head, queue

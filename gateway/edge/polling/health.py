@@ -80,7 +80,8 @@ class LineHealth:
 class PollerStatistics:
     """The poller at one moment. `paused` says why reading stands still (the journal), else None.
 
-    `sessions` with meters go on now, `sessions_waiting` wait until admission control lets them begin.
+    `sessions` with meters go on now, `sessions_waiting` wait until admission control lets them begin. Meters that did
+    not answer took `dead_seconds` of their lines, most of it idle; others waited `dead_cost_seconds` for them.
     """
 
     meters: Mapping[str, MeterHealth]
@@ -92,6 +93,8 @@ class PollerStatistics:
     paused_since: datetime | None = None
     sessions: int = 0
     sessions_waiting: int = 0
+    dead_seconds: float = 0.0
+    dead_cost_seconds: float = 0.0
 
     @property
     def silent(self) -> int:

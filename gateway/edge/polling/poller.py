@@ -256,7 +256,10 @@ class Poller:
     def busy(self, line: str) -> object:
         """Return a mark that changes while a line's conversation makes progress; None when it has none."""
         state = self._lines[line]
-        return (state.conversations, state.line.statistics()) if state.talk is not None else None
+        if state.talk is None:
+            return None
+        counts = state.line.statistics()  # of these what goes on by itself, like seconds, is no progress
+        return state.conversations, counts.turns, counts.connects, counts.sent, counts.received
 
     def left_alone(self, meter: str) -> AbstractAsyncContextManager[None]:
         """Wait until the meter is not being read, and keep it so while the block runs; KeyError for an unknown one."""
@@ -280,10 +283,10 @@ class Poller:
 
     def statistics(self) -> PollerStatistics:
         """Return every meter's and line's health, frozen."""
-        meters = {name: poll.health() for name, poll in self._meters.items()}
+        lines = {name: state.health() for name, state in self._lines.items()}
         return PollerStatistics(
-            meters=meters,
-            lines={name: state.health() for name, state in self._lines.items()},
+            meters={name: poll.health() for name, poll in self._meters.items()},
+            lines=lines,
             polls=sum(poll.polls for poll in self._meters.values()),
             failures=sum(poll.failed_polls for poll in self._meters.values()),
             captures=sum(poll.captures for poll in self._meters.values()),
@@ -291,6 +294,8 @@ class Poller:
             paused_since=self.paused_since,
             sessions=self._doors.running,
             sessions_waiting=self._doors.waiting,
+            dead_seconds=sum(line.dead_seconds for line in lines.values()),
+            dead_cost_seconds=sum(line.dead_cost_seconds for line in lines.values()),
         )
 
     def meter(self, name: str) -> MeterHealth:

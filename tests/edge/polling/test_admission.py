@@ -63,8 +63,20 @@ class Doors(RuleBasedStateMachine):
             len(now) < LIMITS.sessions
             and (not route.segment or sum(r.segment == route.segment for r, _ in now) < LIMITS.per_segment)
             and (not route.host or sum(r.host == route.host for r, _ in now) < LIMITS.per_host)
-            and (urgency is not Urgency.SILENT or sum(u is urgency for _, u in now) < LIMITS.silent)
+            and (urgency is not Urgency.SILENT or self._silent_fits(route))
         )
+
+    def _silent_fits(self, route: Route) -> bool:
+        silent = [r.segment for r, u in self.running.values() if u is Urgency.SILENT]
+        here = silent.count(route.segment) if route.segment else 0
+        return len(silent) < LIMITS.silent and here < LIMITS.silent_per_segment
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), urgency=st.sampled_from(Urgency))
+    def change(self, data: st.DataObject, urgency: Urgency) -> None:
+        number = data.draw(st.sampled_from(sorted(self.waiting)))
+        self.waiting[number] = (self.waiting[number][0], urgency)
+        self.admission.change(number, urgency)
 
     @invariant()
     def bounds_hold(self) -> None:

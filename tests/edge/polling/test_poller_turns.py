@@ -16,6 +16,7 @@ from gateway.edge.polling.poller import Poller
 from gateway.edge.polling.schedule import PolledMeter
 from gateway.errors import TurnMissed
 from protocols.errors import MeterSilent
+from protocols.line import LineStatistics
 from protocols.session import MeterSpec
 from tests.support.edge.poller_bench import LIVE, T0, Bench, FakeLine
 from tests.support.fakes import JumpClock
@@ -193,3 +194,18 @@ async def test_a_meter_that_is_removed_while_it_is_read_is_not_told_of_any_more(
         for _ in range(10):
             await asyncio.sleep(0)
         assert [change.name for change in poller.changes.all()] == ["bus0"]
+
+
+async def test_seconds_that_pass_are_no_progress_of_a_conversation(bench: Bench) -> None:
+    bench.add("1")
+    poller = bench.poller(LIVE)
+    line = FakeLine("bus9")
+    poller.add_line("bus9", line)
+    held = iter(range(100))
+    sent = 0
+    line.statistics = lambda: LineStatistics(busy_seconds=next(held), sent=sent)  # type: ignore[method-assign]
+    assert poller.busy("bus9") is None
+    async with poller.turn("bus9", Urgency.ORDERED, "a scan"):
+        assert poller.busy("bus9") == (before := poller.busy("bus9"))
+        sent = 8
+        assert poller.busy("bus9") != before

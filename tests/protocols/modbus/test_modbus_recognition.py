@@ -204,3 +204,43 @@ async def test_limits_of_the_model_count(panel: Panel) -> None:
     panel.meter.cells |= floats({2: 310.0})
     row = await panel.read()
     assert words(row) == [RemarkWord.BEYOND_LIMITS]
+
+
+LOG = """
+[log]
+function = 3
+address = 1000
+record = 3
+records = 4
+period = 1800
+time = { offset = 0, type = "time_seconds", count = 2 }
+values = [{ quantity = "1-0:1.29.0*255", offset = 2, type = "u16", scaler = -2, unit = "kWh" }]
+"""
+
+
+async def test_an_interval_of_more_than_can_have_flowed_is_read_again_and_marked(panel: Panel) -> None:
+    (panel.folder / "panel.toml").write_text(MODEL.replace("[fingerprint]", f"{LOG}\n[fingerprint]"))
+    begun = NOON.replace(microsecond=0) - 4 * timedelta(minutes=30)
+    for number, count in enumerate((120, 0xFFFF, 90, 0xFFFF)):
+        time = divmod(int((begun + number * timedelta(minutes=30)).timestamp()), 65536)
+        panel.meter.cells |= {(3, 1000 + 3 * number + n): word for n, word in enumerate((*time, count))}
+    whole, asked = panel.meter.pdu, [0]
+
+    def right_at_last(request: bytes) -> bytes:
+        asked[0] += 1
+        answer = whole(request)
+        panel.meter.cells[3, 1011] = 100  # the last one was a slip, and the other one stands
+        return answer
+
+    context = SessionContext(secrets=NoSecrets(), counters=NoCounters(), clock=panel.clock)
+    async with open_session(panel.line, panel.wanted, context, memories=panel.memories) as session:
+        await session.identify()
+        panel.meter.pdu = right_at_last  # type: ignore[method-assign]
+        rows = [row async for row in session.read(ProfileName.BLOCK_LOAD)]
+    told = [(row.values[0][1], row.quality, words(row)) for row in rows]
+    assert told == [
+        (Number(120, 1, "Wh"), Quality.VALID, []),
+        (Number(0xFFFF, 1, "Wh"), Quality.SUSPECT, [RemarkWord.BEYOND_LIMITS]),
+        (Number(90, 1, "Wh"), Quality.VALID, []),
+        (Number(100, 1, "Wh"), Quality.VALID, []),
+    ]
