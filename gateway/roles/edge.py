@@ -137,7 +137,7 @@ class EdgeRole:
         )
         live = LiveLines(config, self.poller, lines, self._lines_changed)
         self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
-        lender = EdgeLender(self.poller, self.associations, live.sections, memories)
+        lender = EdgeLender(self.poller, self.associations, lines, live.sections, memories)
         calls = {"reload": self.reloading.reload, "backfill": EdgeBackfill(self.poller, clock).backfill}
         self.field = field_server(
             config,
