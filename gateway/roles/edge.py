@@ -136,7 +136,7 @@ class EdgeRole:
         )
         live = LiveLines(config, self.poller, lines, self._lines_changed)
         self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
-        lender = EdgeLender(self.poller, self.associations, live.sections, memories)
+        lender = EdgeLender(self.poller, self.associations, lines, live.sections, memories)
         self.field = field_server(
             config, lender, counters=counters, now=clock.now, calls={"reload": self.reloading.reload}
         )
