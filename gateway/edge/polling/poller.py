@@ -19,6 +19,7 @@ from gateway.edge.polling.line import LinePoll, Turn
 from gateway.edge.polling.line_state import REVIVE_EVERY
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
+from gateway.edge.polling.rhythm import Span
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.turns import Claim
 from gateway.edge.stamping.clocks import MeterClocks
@@ -249,6 +250,17 @@ class Poller:
         state, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
         return await self._poll_asked(state, poll, wanted, Urgency.ORDERED)
 
+    async def backfill(
+        self, meter: str, profile: ProfileName, since: datetime, until: datetime
+    ) -> MeterReport:
+        """Read what a meter stored in a span once more and report; its turn comes when the line has nothing due.
+
+        A span should be a few days: others wait for its end. Raises KeyError for an unknown meter, JournalError.
+        """
+        poll = self._meters[meter]
+        state = self._line_of(poll.meter.meter)
+        return await self._poll_asked(state, poll, (profile,), Urgency.BACKFILL, (since, until))
+
     def reads(self, meter: str, profile: ProfileName) -> bool:
         """Say whether a profile of a meter is read here."""
         return meter in self._meters and profile in self._meters[meter].meter.profiles
@@ -321,18 +333,24 @@ class Poller:
         ]
 
     async def _poll_asked(
-        self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName], urgency: Urgency
+        self,
+        state: LinePoll,
+        poll: MeterPoll,
+        profiles: Sequence[ProfileName],
+        urgency: Urgency,
+        span: Span | None = None,
     ) -> MeterReport:
         """Read a meter because somebody asked for it; raises JournalError."""
         report: MeterReport | None = None
         came_back = False
         while report is None:
             await poll.settled()  # here it holds no line
-            async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
+            about = None if span is None else span[1]
+            async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll, about=about):
                 if poll.under_way:
                     continue  # it was read while we waited for our turn
                 before, was_dead = self._clock.now(), poll.dead
-                report = await poll.attempt(profiles)
+                report = await poll.attempt(profiles, span)
                 came_back = state.heard(poll, before, was_dead=was_dead)
         if came_back:
             self._power_is_back(poll)
