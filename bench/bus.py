@@ -34,7 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.bus_dead import measure_dead
-from bench.bus_roles import BAUD, LIVE, PACE, BusMeter, Edge, quiet
+from bench.bus_roles import BAUD, LIVE, PACE, UNITS, BusMeter, Edge, quiet
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from protocols.lines.serial import SerialLine
@@ -191,10 +191,9 @@ def measure_plans(maps: int) -> dict[str, float]:
 
 def measure_tcp(count: int) -> dict[str, float]:
     """Read meters behind Modbus TCP."""
-    meters = meters_on(MODELS, count)
-    with role("gateways", argument(meters[:247])) as served:
-        port = served.hear()["port"]
-        with role("tcp", port, 8, argument(meters)) as edge:
+    meters = meters_on(MODELS, count, units=UNITS)
+    with role("gateways", argument(meters)) as served:
+        with role("tcp", json.dumps(served.hear()["ports"]), argument(meters)) as edge:
             found = edge.hear()
     return {
         "tcp_meters_per_s": found["meters_per_s"],
