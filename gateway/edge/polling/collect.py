@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -121,8 +121,12 @@ class Collector:
         *,
         clock: MeterEvidence,
         takings: Takings,
-    ) -> None:
+        more: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Read one profile; what is new of it goes into `takings`.
+
+        A long memory is read window by window: `more` is asked before each whether the line may be held on. Returns
+        whether all was read; else the rest is read from the watermark on, as after a fault.
 
         Raises what the session raises (what was read before it is in the takings) and JournalError. A cancel
         leaves what was taken; the rest is read again from the watermark.
@@ -142,11 +146,13 @@ class Collector:
         if profile is ProfileName.EVENTS:
             await self._collect_events(reading)
         elif profile in STORED:
-            await reading.read_stored(self._backfill)
+            if not await reading.read_stored(self._backfill, more):
+                return False
         else:
             await reading.read_present()
         if profile in SETTLED:
             await self._retry_gaps(reading)
+        return True
 
     async def _collect_events(self, reading: _ProfileReading) -> None:
         """Read the event logs that may have news; the watermark moves up to when all of them were read."""
@@ -247,9 +253,12 @@ class _ProfileReading:
                 missed = self.absences.before(self.polled, self.profile, last, mark)
         await self._append(rows, mark, missed)
 
-    async def read_stored(self, backfill: timedelta) -> None:
-        """Read what the meter stored since the watermark, window by window, oldest first."""
-        self._mark = await self.journal.watermark(self.meter, self.profile.value)
+    async def read_stored(self, backfill: timedelta, more: Callable[[], bool] = lambda: True) -> bool:
+        """Read what the meter stored since the watermark, window by window, oldest first.
+
+        Returns False where it ended early because `more` said no; never without having moved the watermark.
+        """
+        self._mark = begun_at = await self.journal.watermark(self.meter, self.profile.value)
         self._now = now = self._trusted_now()
         if now is None:
             # Without a trusted present there is no window and no gap: everything since the watermark is taken as
@@ -258,7 +267,7 @@ class _ProfileReading:
             first = None if present is None else present - backfill
             last = None if present is None or present <= self.clock.now() else present + DAY
             await self._read_window(self._since(first), last)
-            return
+            return True
         if self.seen.trusted:
             self._coverage = stored_rhythm(self.profile, self._mark, self.zone)
         since = self._since(now - backfill)
@@ -268,6 +277,9 @@ class _ProfileReading:
             until = end if since is None else min(since + WINDOW, end)
             await self._read_window(since, until)
             since = until
+            if since < end and self._mark != begun_at and not more():
+                return False
+        return True
 
     def _meters_present(self) -> datetime | None:
         """Return what the meter's clock shows now, by which its rows are dated; None where it was not looked at."""

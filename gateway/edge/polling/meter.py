@@ -116,9 +116,12 @@ class MeterPoll:
 
     # -- doing
 
-    async def attempt(self, profiles: Sequence[ProfileName]) -> MeterReport:
+    async def attempt(
+        self, profiles: Sequence[ProfileName], more: Callable[[], bool] = lambda: True
+    ) -> MeterReport:
         """Open a session and read these profiles; every failure but JournalError ends up in the report.
 
+        Of a long memory a part is read at least; `more` is asked whether the line may be held on for the rest.
         What was read is on its way into the journal on return, and counted in the report once it is `durable`.
         A cancel leaves what was taken; the profile in hand is read again from its watermark.
         """
@@ -143,7 +146,7 @@ class MeterPoll:
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
                 for profile in wanted:
-                    await self._collect(session, profile, clock, takings)
+                    await self._collect(session, profile, clock, takings, more)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
             takings.refuse(error)
@@ -251,10 +254,17 @@ class MeterPoll:
         return evidence
 
     async def _collect(
-        self, session: MeterSession, profile: ProfileName, clock: MeterEvidence, takings: Takings
+        self,
+        session: MeterSession,
+        profile: ProfileName,
+        clock: MeterEvidence,
+        takings: Takings,
+        more: Callable[[], bool],
     ) -> None:
         try:
-            await self._collector.collect(session, self.meter, profile, clock=clock, takings=takings)
+            whole = await self._collector.collect(
+                session, self.meter, profile, clock=clock, takings=takings, more=more
+            )
         except NotSupported as error:
             if profile in self._once_read:
                 # It has the profile: whatever made it say no this time, the next poll asks again, and the
@@ -265,7 +275,10 @@ class MeterPoll:
             return
         self._once_read.add(profile)
         takings.captures[profile.value] += 0  # to be told, whether anything of it is new or not
-        self.pace.read(profile, self._clock.now())
+        if whole:
+            self.pace.read(profile, self._clock.now())
+        else:
+            self.pace.behind(profile, self._clock.now())
 
     # -- outcome
 

@@ -346,7 +346,8 @@ class Poller:
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    await poll.attempt(poll.pace.due(before))
+                    due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
+                    await poll.attempt(due, lambda: not state.is_wanted(poll.meter.meter))
                 except JournalError:
                     return  # `_journaled` hears it, too
             came_back = state.attempted(poll, claim, before)

@@ -85,7 +85,7 @@ class Meter:
         self.lacks: set[ProfileName] = set()
         self.drift = timedelta(0)
         self.status: int | None = 0
-        self.answer_takes, self.silence_takes = 0.05, 1.0
+        self.answer_takes, self.silence_takes, self.row_takes = 0.05, 1.0, 0.0
         self.opened: list[datetime] = []
         self.reads: list[tuple[ProfileName, datetime | None, datetime | None]] = []
         self.silences: list[tuple[datetime, datetime]] = []
@@ -126,6 +126,7 @@ class Meter:
                 if self.break_after is not None and sent >= self.break_after:
                     raise MeterProtocolError("bad CRC")
                 sent += 1
+                self.clock_source.at += timedelta(seconds=self.row_takes)
                 yield row
 
     async def set_clock(self, at: datetime) -> None: ...
@@ -223,8 +224,12 @@ class Bench:
         assert task.cancelled()
 
     async def captures(self) -> list[Capture]:
-        entries = await self.journal.read(1, self.journal.last_seq)
-        return [one for entry in entries for one in captures_of(entry)]
+        found: list[Capture] = []
+        seq = 0
+        while entries := await self.journal.read(seq + 1, self.journal.last_seq):
+            seq = entries[-1].last
+            found += [one for entry in entries for one in captures_of(entry)]
+        return found
 
     async def gaps(self) -> list[tuple[str, datetime, datetime]]:
         entries = await self.journal.read(1, self.journal.last_seq)
