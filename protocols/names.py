@@ -21,6 +21,9 @@ def _phases() -> Iterator[tuple[str, str]]:
         yield f"1-0:{offset + 11}.7.0*255", f"current_{phase}"
         yield f"1-0:{offset + 12}.7.0*255", f"voltage_{phase}"
         yield f"1-0:{offset + 13}.7.0*255", f"power_factor_{phase}"
+        yield f"1-0:{offset + 16}.7.0*255", f"active_power_signed_{phase}"
+        yield f"1-0:{offset + 1}.8.0*255", f"energy_import_{phase}"
+        yield f"1-0:{offset + 2}.8.0*255", f"energy_export_{phase}"
         yield f"1-0:{offset + 11}.27.0*255", f"average_current_{phase}"
         yield f"1-0:{offset + 12}.27.0*255", f"average_voltage_{phase}"
 

@@ -104,6 +104,7 @@ class EdgeRole:
         self.lines = lines
         self.associations = AssociationPool()
         self.known = KnownMeters(config.edge_folder / "known.db")
+        memories = Memories(self.known)
         self._files_fault = too_few_files(config, raise_file_limit(files_needed(config)))
         self._directory = StampingPart(DirectorySnapshot())
         self.follower: InfluxFollower | None = None
@@ -127,9 +128,7 @@ class EdgeRole:
                 schedule=schedule(config),
                 counted=[ProfileName(name) for name in config.schedule.gapless],
             ),
-            open_session=partial(
-                open_session, layouts=self.known, pool=self.associations, memories=Memories(self.known)
-            ),
+            open_session=partial(open_session, layouts=self.known, pool=self.associations, memories=memories),
             context=context,
             schedule=schedule(config),
             pushing=layouts,
@@ -137,7 +136,7 @@ class EdgeRole:
         )
         live = LiveLines(config, self.poller, lines, self._lines_changed)
         self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
-        lender = EdgeLender(self.poller, self.associations, live.sections)
+        lender = EdgeLender(self.poller, self.associations, live.sections, memories)
         self.field = field_server(
             config, lender, counters=counters, now=clock.now, calls={"reload": self.reloading.reload}
         )

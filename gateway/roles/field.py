@@ -25,18 +25,28 @@ from gateway.roles.reach import place_of
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.errors import MeterConfigError
 from protocols.line import Line, LineIO
+from protocols.modbus.memories import Memories
 from protocols.session import CounterStore
 
 
 class EdgeLender:
-    """Lends the lines of a running edge: `sections` are those of its configuration as it is now."""
+    """Lends the lines of a running edge: `sections` are those of its configuration as it is now.
+
+    While somebody works at a line its meters may be exchanged and nobody here sees them go: `memories` ask each of
+    them who it is at its next visit.
+    """
 
     def __init__(
-        self, poller: Poller, associations: AssociationPool, sections: Callable[[], Mapping[str, LineSection]]
+        self,
+        poller: Poller,
+        associations: AssociationPool,
+        sections: Callable[[], Mapping[str, LineSection]],
+        memories: Memories,
     ) -> None:
         self._poller = poller
         self._associations = associations
         self._sections = sections
+        self._memories = memories
 
     def place(self, line: str) -> str | None:
         """Return where a line leads, in words; None where there is no such line."""
@@ -60,7 +70,11 @@ class EdgeLender:
         here = meter is not None and meter in self._poller.meters and self._poller.line_of(meter) == line
         known = meter if here else None
         async with self._poller.turn(line, Urgency.ORDERED, reason, meter=known, within=within) as turn:
-            yield turn.line
+            try:
+                yield turn.line
+            finally:
+                for other in [one for one in self._poller.meters if self._poller.line_of(one) == line]:
+                    self._memories.shake(other)
 
     @asynccontextmanager
     async def held(self, line: Line) -> AsyncIterator[LineIO]:

@@ -16,7 +16,7 @@ from protocols.modbus.frames import Frames
 from protocols.modbus.hunt import Frame, Hunt, Passed, as_request
 from protocols.modbus.latency import LatencyFacts
 from protocols.modbus.outstanding import Outstanding, Shape
-from protocols.modbus.requests import Request
+from protocols.modbus.requests import Answer, Request, answer_pdu
 from protocols.unused import Unused, UnusedCounter, unused_of
 
 BETWEEN_PIECES = 0.25
@@ -30,6 +30,10 @@ FOREIGN_WAIT = 2.0
 """Seconds in which the answer to another master's request may come."""
 _COUNTED = (1, 2, 3, 4, 17, 20)
 """Functions whose answers begin with the octets of their data."""
+SECOND_WITHIN = 5.0
+"""Seconds in which a second answer to one request comes, if one does."""
+MAX_BELIEVED = 32
+"""Answers of one unit that are remembered, so that copies of them are known."""
 LEARNED_CLOSINGS = 2
 """Connections closed after their one answer, in succession, that make it a rule."""
 
@@ -49,6 +53,14 @@ class Overheard:
     frame: Frame
     cause: Unused
     explained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Believed:
+    request: Request
+    pdu: bytes
+    at: float
+    doubtful: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,11 @@ class LineAccount:
         self.silences = 0
         """Requests without one octet in answer, since octets came last."""
         self.connection = ConnectionFacts()
+        self.doubles = False
+        """Whether answers come twice on this line (a repeater)."""
+        self.contradicted: set[int] = set()
+        """Units of which another answer came than the one that was believed: two meters have the same unit."""
+        self._believed: dict[int, deque[_Believed]] = {}
         self._latencies: dict[int, LatencyFacts] = {}
         self._sent: deque[_Sent] = deque(maxlen=MAX_TRANSACTIONS)
         self._frames: Frames | None = None
@@ -212,12 +229,41 @@ class LineAccount:
         counted = function in _COUNTED and not refusal
         late = self.outstanding.came(frame.unit, function, frame.pdu[1] if counted else None, at)
         if late is None:
-            own = request is not None and frame.unit == request.unit
+            own = frame.unit == (self.last_unit if request is None else request.unit)
+            if self._second(frame, at):
+                return Unused.LATE_ANSWER, True
             return Unused.LATE_ANSWER if own else Unused.WRONG_ADDRESS, False
         if late.owed.foreign:
             return Unused.OTHER_MASTER, True
         self._late(frame, late.latency)
         return Unused.LATE_ANSWER, True
+
+    def believed(self, request: Request, answer: Answer, at: float) -> bool:
+        """Take note of an answer that is believed; False where it may be a copy of an earlier one.
+
+        That is when it is, octet for octet, an answer of this unit to another request.
+        """
+        pdu = answer_pdu(request, answer)
+        if pdu is None:
+            return True
+        before = self._recent(request.unit, at)
+        copy = not self.doubles and any(one.pdu == pdu and one.request != request for one in before)
+        self._believed[request.unit] = deque(
+            (*before, _Believed(request, pdu, at, copy)), maxlen=MAX_BELIEVED
+        )
+        return not copy
+
+    def _second(self, frame: Frame, at: float) -> bool:
+        """Take note of an answer to what was answered already: it is a copy, or of a second meter."""
+        alike = [one for one in self._recent(frame.unit, at) if one.pdu[:2] == frame.pdu[:2]]
+        if any(one.pdu == frame.pdu for one in alike):
+            self.doubles = True
+        elif alike and not self.doubles and not any(one.doubtful for one in alike):
+            self.contradicted.add(frame.unit)
+        return bool(alike)
+
+    def _recent(self, unit: int, at: float) -> list[_Believed]:
+        return [one for one in self._believed.get(unit, ()) if at - one.at <= SECOND_WITHIN]
 
     def _late(self, frame: Frame, latency: float) -> None:
         if frame.pdu[0] & 0x80 and frame.pdu[1] in GATEWAY_CODES:

@@ -37,6 +37,9 @@ GARBAGE_SILENCE = 0.03
 BUSY_TRIES, BUSY_WAIT = 3, 0.2
 """How often and after how many seconds a meter that says "busy" (6) is asked again."""
 
+COPY_SILENCE = 0.1
+"""Silence that is waited for before a request on a line where answers come twice, in seconds."""
+
 GATEWAY_PATIENCE = 5.0
 """Seconds for which the word of a gateway on a silent meter is waited for until its manner is known."""
 
@@ -97,7 +100,11 @@ class ModbusClient:
         """Seconds from the first octet of the last answered request to the last of its answer."""
         self._answered: set[int] = set()
         """Units that have answered in this turn."""
+        self._two_meters: set[int] = set()
+        """Units at which two meters answered in this turn."""
         self._gateway_spoke = False
+        self._doubtful = False
+        """Whether the last answer may be a copy of an earlier one that came twice."""
         self._asked = 0.0
 
     @property
@@ -172,12 +179,23 @@ class ModbusClient:
     async def _ask(self, request: Request, since: float) -> Answer:
         try:
             answer = await self._connected(request, since)
+            if self._doubtful and answer != await self._connected(request, since):
+                self._account.doubles = True
+                raise MeterProtocolError("answers come twice on this line: there is a repeater that does so")
         except (LineError, MeterError) as error:
             error.with_context(doing=str(request))
             raise
         if answer.exception is not None:
             raise refusal(answer.exception).with_context(doing=str(request))
         return answer
+
+    def _refuse_two_meters(self, unit: int) -> None:
+        """Raise MeterProtocolError where two meters have this unit: in this turn nothing of it is believed."""
+        if unit in self._account.contradicted:
+            self._account.contradicted.discard(unit)
+            self._two_meters.add(unit)
+        if unit in self._two_meters:
+            raise MeterProtocolError(f"two meters answer at {unit}: two different answers to one request")
 
     async def _connected(self, request: Request, since: float) -> Answer:
         """Exchange once, and once more on a new connection where the old one had ended or was dead."""
@@ -245,7 +263,9 @@ class ModbusClient:
                 request.unit if account.last_unit is None else account.last_unit,
                 account.last_at,
             )
-            await self._io.drain(0)  # what is there before we ask is not the answer
+            # What is there before we ask is not the answer; nor is a copy of the last one.
+            await self._io.drain(COPY_SILENCE if account.doubles else 0)
+            self._refuse_two_meters(request.unit)
             await self._wait_for_owed(request, since)
         pauses = self._pauses
         pause = pauses.after_answer if account.last_unit == request.unit else pauses.after_other_unit
@@ -296,12 +316,16 @@ class ModbusClient:
         account.heard(now)
         account.note(hunt.passed, request, now)
         self._judge_refusal(answer, now)
+        self._refuse_two_meters(request.unit)
         repeated = not frames.sequenced and account.outstanding.repeated(
             request, asked=self._asked, until=now + self._late_answer_max
         )
         if not repeated and answer.exception not in GATEWAY_CODES:
             account.measured(request.unit, begun - self._asked)
-        self._refuse_a_second(request, hunt, answer, now)
+        self._doubtful = not frames.sequenced and not account.believed(request, answer, now)
+        if rest := hunt.rest():  # perhaps the answer of a second meter
+            account.overhear(rest, now)
+        self._refuse_two_meters(request.unit)
         return answer
 
     async def _hunt(self, hunt: Hunt, wait: float) -> tuple[Answer | None, float]:
@@ -353,18 +377,6 @@ class ModbusClient:
         if passed.garbage:
             await self._io.drain(GARBAGE_SILENCE)
         raise no_answer(request, passed, found, begun=begun, wait=wait)
-
-    def _refuse_a_second(self, request: Request, hunt: Hunt, answer: Answer, now: float) -> None:
-        """Take note of what came behind the answer; MeterProtocolError when it is another answer to the request."""
-        rest = hunt.rest()
-        if not rest:
-            return
-        if not self._frames.sequenced and not self._account.outstanding.owes(request, now):
-            second = self._frames.hunt(request).feed(rest)
-            if second is not None and second != answer:
-                self._account.overhear(rest, now)
-                raise MeterProtocolError(f"two meters answer at {request.unit}: two answers to one request")
-        self._account.overhear(rest, now)
 
     def _judge_refusal(self, answer: Answer, now: float) -> None:
         self._gateway_spoke = answer.exception in GATEWAY_CODES

@@ -103,8 +103,12 @@ def _folder_model(name: str, folder: Path | None) -> MeterModel:
 
 
 def model_file(path: Path, folder: Path | None = None) -> MeterModel:
-    """Return the model of a file, which is read once; MeterConfigError where it cannot be, ModelMistakes if wrong."""
-    return _read_once((path, folder), lambda: parse_model(read_text(path), where=str(path), folder=folder))
+    """Return the model of a file, which is read once, and may extend those of `folder`, or else of its own folder.
+
+    MeterConfigError when it cannot be read, ModelMistakes when it is wrong.
+    """
+    beside = folder or path.parent
+    return _read_once((path, folder), lambda: parse_model(read_text(path), where=str(path), folder=beside))
 
 
 def _read_once(key: _Key, read: Callable[[], MeterModel]) -> MeterModel:

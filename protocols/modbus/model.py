@@ -214,6 +214,14 @@ class MeterModel(ModelTable):
                 yield ("scales", number, "address"), problem
             if not self.high_addresses and (why := high_address(scale.function, scale.address)):
                 yield ("scales", number, "address"), why
+            for register in self.registers:
+                span, own = register.span, scale.span
+                apart = span.function != own.function or own.end <= span.address or span.end <= own.address
+                if not apart and (span.address, span.size) != (own.address, own.size):
+                    problem = (
+                        f"{scale.address} overlaps the registers of {register.quantity} at {register.address}"
+                    )
+                    yield ("scales", number, "address"), problem
 
     def _overlaps(self) -> Iterator[Fault]:
         taken: dict[tuple[int, int], list[tuple[int, int, int]]] = defaultdict(list)
@@ -252,6 +260,8 @@ class MeterModel(ModelTable):
             yield ("serial",), f"a register gives {SERIAL}: take `serial` out"
         for number, probe in enumerate(self.probe):
             yield from _wants(("probe", number, "quantity"), probe.quantity, given)
+            if probe.low >= probe.high:
+                yield ("probe", number, "low"), f"{probe.low} is not below `high` = {probe.high}"
         if self.relay is not None:
             yield from _wants(("relay", "quantity"), self.relay.quantity, given)
         if self.fingerprint is not None:

@@ -39,14 +39,19 @@ def quantity_text(quantity: str) -> str:
     return str(Quantity.of(quantity))
 
 
+_PRINTED = {2: 10_001, 3: 40_001, 4: 30_001}
+"""First printed register number of a kind by the function that reads it."""
+
+
 def high_address(function: int, address: int) -> str:
     """Return why an address looks like a printed register number; "" when it does not."""
-    first = {1: 1, 2: 10_001, 3: 40_001, 4: 30_001}.get(function, 0)
-    if function not in (2, 3, 4) or not first <= address < first + 9_999:
+    first = _PRINTED.get(function)
+    if first is None or not first <= address < first + 9_999:
         return ""
+    number = address - first
     return (
-        f"{address} looks like the printed number of register {address - first + 1}, which is {address - first} on the"
-        f" wire: write address = {address - first}, or `high_addresses = true` in the model when the map has such"
+        f"{address} looks like the printed number of register {number + 1}, which is {number} on the wire: write"
+        f" address = {number}, or `high_addresses = true` in the model when the map has such"
     )
 
 

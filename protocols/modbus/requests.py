@@ -152,6 +152,14 @@ class Answer:
     exception: int | None = None
 
 
+def answer_pdu(request: Request, answer: Answer) -> bytes | None:
+    """Return the PDU of an answer with registers (3, 4); None for others."""
+    if request.function not in (3, 4) or answer.exception is not None:
+        return None
+    data = b"".join(word.to_bytes(2, "big") for word in answer.words)
+    return bytes((request.function, len(data))) + data
+
+
 def read_answer(request: Request, pdu: bytes) -> Answer:
     """Return what an answer's PDU says; MeterProtocolError when it does not fit the request."""
     if pdu[0] & 0x80:

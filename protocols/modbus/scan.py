@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterError, MeterProtocolError
-from protocols.line import Line
+from protocols.line import Line, memory_of
 from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
 from protocols.modbus.account import account_of
@@ -122,6 +122,7 @@ async def _identified(
             worst_latency=patience,
             account=account_of(line),
             late_answer_max=patience,
+            redials=memory_of(line).redials,
         )
         guess = await _UnitModels(client, unit, models).guess()
     return replace(guess, latency=latency, collision=guess.collision or unit in log.collided)

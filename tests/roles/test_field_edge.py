@@ -18,6 +18,7 @@ from gateway.roles.edge import EdgeRole, edge_role
 from gateway.roles.reach import way_to
 from protocols.clock import SystemClock
 from protocols.errors import LineClosed
+from protocols.modbus.memories import remembered
 from protocols.reading import ProfileName
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu
@@ -100,6 +101,14 @@ async def test_a_command_reads_a_meter_of_the_bus_that_the_edge_polls(tmp_path: 
                 assert len(rows) == 1
             await until(lambda: edge.field.statistics().released == 2)
             assert edge.poller.line("bus-1").error is None
+            for unit in (1, 2):  # somebody was at the bus: who is there is asked at the next visit
+                memory = remembered(edge.known, f"EAS:1000000{unit}")
+                assert memory is not None
+                assert memory.shaken
+            await edge.poller.poll_meter("EAS:10000002")
+            memory = remembered(edge.known, "EAS:10000002")
+            assert memory is not None
+            assert not memory.shaken
             assert edge.field.statistics().connected <= 2
     assert not (tmp_path / "edge" / "field.sock").exists()
 

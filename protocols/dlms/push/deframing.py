@@ -18,6 +18,8 @@ from protocols.dlms.framing.wrapper import WrapperApdu
 from protocols.errors import MeterProtocolError
 from protocols.unused import Unused
 
+MAX_NOISE = 4 * 1024
+"""Octets without a push in a row that are passed over before hanging up: two HDLC frames at their longest."""
 MAX_CANDIDATES = 64
 """Beginnings within a frame that are tried each time octets come: bounds the work for a flood of them."""
 _UNDECIDED = -1
@@ -56,7 +58,8 @@ class Deframer(ABC, Generic[F]):
     """Frames of one kind out of a stream; `noise` counts the octets that were passed over.
 
     `START` are the first octets of all frames that prove themselves. The buffer holds at most one frame as its header
-    announces it, which `parse` bounds, and what came with its last octets.
+    announces it, which `parse` bounds, and what came with its last octets. Behind more than MAX_NOISE octets in a row
+    that are no frame nothing is looked for any more.
     """
 
     START: ClassVar[bytes]
@@ -64,6 +67,7 @@ class Deframer(ABC, Generic[F]):
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lost = False
+        self._run = 0
         self.noise = 0
 
     @abstractmethod
@@ -94,27 +98,31 @@ class Deframer(ABC, Generic[F]):
         while self._buffer:
             self._skip(_CUT, found)
             found += self._found(ended=True)
-        self._lost = False
+        self._lost, self._run = False, 0
         return found
 
     def _found(self, *, ended: bool) -> list[F | Damage]:
         found: list[F | Damage] = []
         while self._buffer:
+            if self._run > MAX_NOISE:
+                self._drop(len(self._buffer), _CUT, found)
+                break
             try:
                 whole = self.parse(self._buffer, 0)
             except NoFrame as error:
                 self._skip(error.damage, found)
                 continue
             proven = whole is not None and self._proven(whole)
+            if self._lost and whole is not None and not proven:
+                self._skip(Damage(reason="octets that prove no frame"), found)
+                continue
             behind = self._another(len(self._buffer) if whole is None else whole.octets, proven=proven)
             if behind > 0:
                 self._drop(behind, _CUT, found)
             elif whole is None or (behind == _UNDECIDED and not ended and not proven):
                 break
-            elif self._lost and not proven:
-                self._skip(Damage(reason="octets that prove no frame"), found)
             else:
-                self._lost = False
+                self._lost, self._run = False, 0
                 del self._buffer[: whole.octets]
                 found.append(_EMPTY if whole.frame is None else whole.frame)
         return found
@@ -135,6 +143,7 @@ class Deframer(ABC, Generic[F]):
         if not self._lost:
             found.append(damage)
         self._lost = True
+        self._run += count
         self.noise += count
         del self._buffer[:count]
 

@@ -13,15 +13,13 @@ from protocols.dlms.framing.hdlc import BadFrame, Frame, FrameDecoder
 from protocols.dlms.framing.mbus import LongFrame
 from protocols.dlms.framing.wrapper import WrapperApdu
 from protocols.dlms.push.blocks import PushBlocks
-from protocols.dlms.push.deframing import Damage, MBusFrames, WrapperFrames
+from protocols.dlms.push.deframing import MAX_NOISE, Damage, MBusFrames, WrapperFrames
 from protocols.errors import MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
 
 MAX_PUSH = 16 * 1024
 """Octets of one push: a day of half-hours in ten columns has 3 kB. Bounds each connection's buffer."""
 WRAPPER, HDLC, MBUS, BARE, NOTHING = "wrapper", "hdlc", "mbus", "bare", "none"
-MAX_NOISE = 4 * 1024
-"""Octets without a push in a row that are passed over before hanging up: two HDLC frames at their longest."""
 MAX_LOOKS = 64
 """Pieces of a bare APDU after each of which it is looked whether it is whole."""
 _I_FRAME = 0
@@ -119,9 +117,11 @@ class PushStream:
         found = self.receive(data)
         if self.framing == BARE:
             found += self._bare()
-        elif partial := self.partial:
+        else:
+            partial = self.partial
             found += self._behind_the_end()
-            self._damage = self._damage or f"a datagram ends within a frame ({partial} octets)"
+            if partial:
+                self._damage = self._damage or f"a datagram ends within a frame ({partial} octets)"
         self.broken = self.broken or self._damage
         return found
 

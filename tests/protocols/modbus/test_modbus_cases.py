@@ -18,6 +18,7 @@ from protocols.errors import LineClosed, MeterProtocolError, MeterSilent, Protoc
 from protocols.known import Known
 from protocols.line import Line
 from protocols.modbus.account import GatewayFacts, account_of
+from protocols.modbus.client import ModbusClient, frames_for
 from protocols.modbus.latency import LatencyFacts
 from protocols.modbus.requests import Request
 from protocols.modbus.session import open_modbus
@@ -26,7 +27,7 @@ from protocols.session import MeterSpec, ModbusSettings, SessionContext
 from protocols.unused import UnusedFrames, unused_frames
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
 from tests.support.modbus.far_side import Act, Far, Heard, far_bus, far_datagrams, far_endpoint
-from tests.support.modbus.raw_meters import RawMeters, ascii_frame, rtu_frame, tcp_frame, two_sdm120
+from tests.support.modbus.raw_meters import RawMeter, RawMeters, ascii_frame, rtu_frame, tcp_frame, two_sdm120
 from tests.support.modbus.simulated import NOON
 from tests.support.waiting import passed
 
@@ -434,3 +435,49 @@ def test_patience_follows_what_a_meter_takes() -> None:
         facts = facts.heard(0.03)
     assert facts.patience(1.0, 10.0) < 0.3
     assert LatencyFacts().heard(30.0).patience(1.0, 10.0) == 10.0
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.3])
+async def test_18_two_meters_at_one_unit_one_after_the_other(apart: float) -> None:
+    """The second one is slower: its answer comes behind, or into the next request, which is of equal shape."""
+    registers = {unit: {(3, a): 1000 * unit + a for a in range(8)} for unit in (1, 2)}
+    far = [RawMeters([RawMeter(5, cells)]) for cells in registers.values()]
+
+    def play(heard: Heard) -> list[Act]:
+        return [(apart * place, octets) for place, one in enumerate(far) for _, octets in one(heard)]
+
+    async with far_bus(play) as line:
+        for _ in range(3):
+            async with line.exclusive() as io:
+                client = ModbusClient(
+                    io, frames_for("rtu"), timeout=1, worst_latency=0.5, account=account_of(line)
+                )
+                with pytest.raises(MeterProtocolError, match="two meters answer at 5"):
+                    await several(client)
+
+
+async def several(client: ModbusClient) -> None:
+    """Ask for two blocks of equal shape and another one, with time for a second answer to each."""
+    for address, count in ((0, 2), (4, 2), (6, 1)):
+        await client.ask(Request(unit=5, function=3, address=address, count=count))
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.06])
+async def test_answers_that_come_twice_are_each_taken_once(apart: float) -> None:
+    """A repeater: the copy of one answer is not the answer to the next request, however alike they look."""
+    far = RawMeters([RawMeter(5, {(3, a): 100 + a for a in range(40)})])
+
+    def play(heard: Heard) -> list[Act]:
+        return [(delay, octets) for at, octets in far(heard) for delay in (at, at + apart)]
+
+    async with far_bus(play) as line:
+        for _ in range(20):
+            async with line.exclusive() as io:
+                client = ModbusClient(
+                    io, frames_for("rtu"), timeout=1, worst_latency=0.5, account=account_of(line)
+                )
+                for address in range(0, 40, 4):
+                    request = Request(unit=5, function=3, address=address, count=4)
+                    assert (await client.ask(request)).words == tuple(range(100 + address, 104 + address))
+        assert account_of(line).doubles

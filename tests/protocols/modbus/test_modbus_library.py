@@ -58,8 +58,9 @@ def test_a_folder_stands_beside_the_shipped_models(tmp_path: Path) -> None:
 
 def test_a_model_extends_one_of_the_same_folder(tmp_path: Path) -> None:
     put(tmp_path, "mine", OWN + "max_read = 20\n")
-    put(tmp_path, "other", 'extends = "mine"\nname = "other"\n')
+    other = put(tmp_path, "other", 'extends = "mine"\nname = "other"\n')
     assert load_model("other", tmp_path).max_read == 20
+    assert model_file(other).max_read == 20
 
 
 def test_a_name_that_is_shipped_or_not_the_files_is_refused(tmp_path: Path) -> None:
@@ -207,6 +208,11 @@ WRONG = {
         {"address": 40005}
     ),
     "30005 looks like the printed number": registers({"address": 30005, "function": 4}),
+    "scales[0].address: 5 overlaps the registers of 1-0:1.8.0 at 4": registers({})
+    + SCALE.replace("address = 40", "address = 5"),
+    "280 is not below `high` = 180": registers({})
+    + '[[probe]]\nquantity = "1-0:1.8.0"\nlow = 280\nhigh = 180\n',
+    "Did you mean `u16`?": "absent = { u17 = [1] }\n" + registers({}),
     "400005 is the printed number of register 5, which is 4 on the wire: write address = 4, function = 3": registers(
         {"address": 400005}
     ),

@@ -15,10 +15,12 @@ from protocols.dlms.data.types import octets
 from protocols.dlms.framing import hdlc, mbus, wrapper
 from protocols.dlms.framing.hdlc import Address, Frame, FrameDecoder
 from protocols.dlms.push.blocks import PushBlocks
-from protocols.dlms.push.framing import MAX_NOISE, PushStream
+from protocols.dlms.push.deframing import MAX_NOISE
+from protocols.dlms.push.framing import PushStream
 from protocols.errors import LocalError, MeterProtocolError
 from protocols.unused import Unused, UnusedCounter
 from tests.support.dlms.pushes import ALERT, apdus_of, ciphered, datagram, plain_push, receiver, ui
+from tests.support.steps import steps_of
 
 LONG = plain_push(octets(bytes(700)))
 
@@ -321,3 +323,25 @@ def test_a_header_s_time_may_be_an_empty_octet_string() -> None:
     told = notification.decode(b"\x0f" + bytes(4) + b"\x09\x00" + b"\x06\x00\x00\x00\x05")
     assert isinstance(told, DataNotification)
     assert (told.date_time, told.body.integer) == (b"", 5)
+
+
+@pytest.mark.parametrize(
+    "pattern", [b"\x00\x01", b"\x68\xff\xff\x68", b"\x00\x01\x00\x01\x00\x40\x40\x00\x0f"]
+)
+def test_a_flood_of_beginnings_costs_no_more_than_its_bound(pattern: bytes) -> None:
+    """Steps of the parser, for ten times the octets: behind MAX_NOISE nothing is looked for any more."""
+
+    def flood(factor: int) -> int:
+        stream = PushStream()
+        data = pattern * (factor * 4 * MAX_NOISE // len(pattern))
+        return steps_of(lambda: [stream.receive(one) for one in (data, *[pattern] * 50)])
+
+    assert flood(10) < 2 * flood(1) + 10_000
+
+
+def test_a_datagram_of_noise_spoils_none_behind_it() -> None:
+    stream = PushStream()
+    assert stream.datagram(b"\x00\x01\xff\xff" * MAX_NOISE) == []
+    assert stream.broken
+    assert [apdu.octets for apdu in stream.datagram(wrapper.encode(1, 64, ALERT))] == [ALERT]
+    assert not stream.broken

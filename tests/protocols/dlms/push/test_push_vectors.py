@@ -28,6 +28,7 @@ from protocols.dlms.framing.link import ApduReceived
 from protocols.dlms.framing.wrapper import WrapperClientLink
 from protocols.dlms.push import framing as push_framing
 from protocols.dlms.push.body import ESW, Alert, Payload, PushedCells, PushedRows
+from protocols.dlms.push.deframing import MAX_NOISE
 from protocols.dlms.push.framing import MAX_PUSH, PushStream
 from protocols.dlms.push.receiver import MAX_UNKNOWN, PushReceiver
 from protocols.dlms.push.senders import PLAIN, PushPeer, sender_key
@@ -379,7 +380,7 @@ def test_what_can_be_no_push_is_an_error_at_once(octets_: bytes) -> None:
 )
 def test_what_begins_like_a_frame_and_is_none_ends_the_stream_when_no_push_follows(octets_: bytes) -> None:
     stream = PushStream()
-    noise = octets_ * (push_framing.MAX_NOISE // len(octets_))
+    noise = octets_ * (MAX_NOISE // len(octets_))
     assert stream.receive(noise) == []
     assert stream.receive(noise) == []
     assert "octets without a push" in stream.broken
