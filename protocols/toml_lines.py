@@ -66,7 +66,8 @@ class TomlLines:
         names: list[str] = []
         while (sign := self._peek()) not in (end, None):
             self._take()
-            if sign != "." and sign is not None:
+            # Names beyond the depth are passed over: a text of dots or brackets alone must not take for ever.
+            if sign != "." and sign is not None and len(names) < MAX_DEPTH:
                 names.append(sign[1:-1] if sign[0] in _QUOTES else sign)
         return tuple(names)
 

@@ -65,6 +65,10 @@ COMMANDS = {
         "Listen on a line and print what passes: who is asked, who answers, what is no frame. Nothing is sent.",
     ),
     "line": Entry("meter.line:line_group", "How well a line carries."),
+    "backfill": Entry(
+        "meter.backfill:backfill",
+        "Let the running edge read what a meter stored in a span once more: what is new is journaled and delivered.",
+    ),
     "commission": Entry(
         "meter.fitting:commission",
         "Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.",

@@ -20,4 +20,4 @@ class FieldSection(Section):
 
     socket: Path | None = None
     group: Name | None = None
-    turn_seconds: Annotated[int, Field(ge=10, le=1800)] = 300
+    turn_seconds: Annotated[int, Field(ge=10, le=840)] = 300

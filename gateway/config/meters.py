@@ -23,6 +23,8 @@ class LineSection(Section):
 
     `device` is best a name below `/dev/serial/by-id`, which stays the adapter's. `data_bits` are 7 for Modbus ASCII on
     most meters; `rs485` lets the UART's driver switch the transceiver, where a board has it on RTS.
+    Of all lines to one `host` at most `host_connections` are connected when this one is (0: any number), for serial
+    servers and gateways that take few at once: lines on which nobody talks are hung up for it.
     `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted; leave
     it out for meters that speak HDLC at once. With `kind = "dial-in"` the meter opens the TCP connection to the
     [push] port; `address`, its own IP address, makes it known at once (else by its first push, or by being asked).
@@ -44,6 +46,7 @@ class LineSection(Section):
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
     data_bits: Literal[7, 8] = 8
+    host_connections: Annotated[int, Field(ge=0, le=10_000)] = 0
     rs485: bool = False
     mode_e: bool = False
     mode_e_address: Annotated[str, Field(pattern=r"^[0-9A-Za-z ]{0,32}$")] = ""

@@ -41,6 +41,7 @@ from gateway.roles.admission import (
     route,
     too_few_files,
 )
+from gateway.roles.backfill import EdgeBackfill
 from gateway.roles.carried import EdgeKeeper
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.field import EdgeLender, field_server
@@ -136,9 +137,14 @@ class EdgeRole:
         )
         live = LiveLines(config, self.poller, lines, self._lines_changed)
         self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
-        lender = EdgeLender(self.poller, self.associations, live.sections, memories)
+        lender = EdgeLender(self.poller, self.associations, lines, live.sections, memories)
+        calls = {"reload": self.reloading.reload, "backfill": EdgeBackfill(self.poller, clock).backfill}
         self.field = field_server(
-            config, lender, counters=counters, now=clock.now, calls={"reload": self.reloading.reload}
+            config,
+            lender,
+            counters=counters,
+            now=clock.now,
+            calls=calls,
         )
         self.push: PushRole | None = None
         if config.push is not None:

@@ -40,10 +40,12 @@ class EdgeLender:
         self,
         poller: Poller,
         associations: AssociationPool,
+        lines: Mapping[str, Line],
         sections: Callable[[], Mapping[str, LineSection]],
         memories: Memories,
     ) -> None:
         self._poller = poller
+        self._lines = lines
         self._associations = associations
         self._sections = sections
         self._memories = memories
@@ -61,6 +63,12 @@ class EdgeLender:
     def talk(self, line: str) -> str | None:
         """Return what is going on on a line, in a few words; None when nothing is."""
         return self._poller.line(line).talk if line in self._poller.lines else None
+
+    def usual_visit(self, line: str) -> float | None:
+        """Return how many seconds the edge usually has the line for; None before its first visit."""
+        held = self._lines.get(line)
+        counted = None if held is None else held.statistics()
+        return counted.busy_seconds / counted.turns if counted is not None and counted.turns else None
 
     @asynccontextmanager
     async def lend(self, line: str, reason: str, *, meter: str | None, within: float) -> AsyncIterator[Line]:

@@ -12,7 +12,7 @@ import structlog
 
 from gateway.config.file import Config
 from gateway.config.meters import LineSection, MeterSection
-from gateway.edge.field.client import DialInEdgeLine, EdgeLine
+from gateway.edge.field.edge_line import DialInEdgeLine, EdgeLine
 from gateway.edge.field.messages import Wire
 from gateway.edge.field.socket_file import SocketState, socket_state
 from gateway.errors import UsageError

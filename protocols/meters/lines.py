@@ -17,9 +17,9 @@ class LineSettings:
 
     `kind` is `tcp`, `rtu-over-tcp` or `udp`, which need `host` and `port`, or `serial`, which needs `device`.
     `baud`, `parity` (N, E, O), `stop_bits`, `data_bits` (8, or 7 for ASCII) and `rs485` (the UART's own RS-485 mode)
-    count for serial lines only. `mode_e` opens an optical probe with
-    the IEC 62056-21 hand-shake, `baud` being the fastest speed wanted and `mode_e_address` the meter's address
-    in it ("" = any meter).
+    count for serial lines only. `mode_e` opens an optical probe with the IEC 62056-21 hand-shake, `baud` being the
+    fastest speed wanted and `mode_e_address` the meter's address in it ("" = any meter). `host_connections` bounds the
+    TCP connections to `host`, over all lines to it (0: unbounded).
     """
 
     kind: str
@@ -30,6 +30,7 @@ class LineSettings:
     parity: str = "N"
     stop_bits: int = 1
     data_bits: int = 8
+    host_connections: int = 0
     rs485: bool = False
     mode_e: bool = False
     mode_e_address: str = ""
@@ -43,7 +44,7 @@ def make_line(name: str, settings: LineSettings) -> Line:
     if settings.kind == "udp":
         return UdpLine(name, settings.host, settings.port)
     if settings.kind != "serial":
-        return TcpLine(name, settings.host, settings.port)
+        return TcpLine(name, settings.host, settings.port, host_connections=settings.host_connections)
     if settings.mode_e:
         return OpticalLine(name, settings.device, baud=settings.baud, address=settings.mode_e_address)
     return SerialLine(

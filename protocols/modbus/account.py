@@ -88,6 +88,10 @@ class ConnectionFacts:
         """Say whether the far end takes one request a connection, as far as was learned."""
         return self.closings >= LEARNED_CLOSINGS
 
+    def expect_closings(self) -> None:
+        """Take over from an earlier run that the far end takes one request a connection."""
+        self.closings = max(self.closings, LEARNED_CLOSINGS)
+
     def opened(self, number: int) -> None:
         """Take note of a new connection, unless it is the one that is known."""
         if number != self.number:

@@ -136,11 +136,15 @@ class RtuHunt:
         self._buffer = bytearray()
         self._answered = False
         self._open_own = False
+        self._undecided_until = 0
+        """Octets that the buffer must have before the first thing in it that may be an answer can be told."""
         self._spoiled = -1
 
     def feed(self, octets: bytes) -> Answer | None:
         self._buffer += octets
         self.passed.octets += len(octets)
+        if len(self._buffer) < self._undecided_until:  # on a slow line an answer comes octet by octet
+            return None
         return self._look(silent=False)
 
     def silence(self) -> Answer | None:
@@ -162,11 +166,12 @@ class RtuHunt:
         buffer, at, opened = self._buffer, 0, False
         self._open_own = False
         begins = 0  # what lies before it is decided
+        until = 0
         while at < len(buffer):
             own, size = self._own(at)
             if own is True:
                 if opened and not silent:
-                    return None
+                    break
                 self.passed.waste(buffer[begins:at])
                 return self._take(at, size)
             self._open_own = self._open_own or own is None
@@ -178,6 +183,8 @@ class RtuHunt:
                 at += foreign
                 begins = at
                 continue
+            if own is None and not opened:
+                until = at - begins + size
             opened = not final and (opened or own is None or foreign < 0)
             at += 1
             if not opened:
@@ -185,10 +192,11 @@ class RtuHunt:
                 begins = at
         del buffer[:begins]
         self._spoiled -= begins
+        self._undecided_until = until
         return None
 
     def _own(self, at: int) -> tuple[bool | None, int]:
-        """Say whether the answer stands here: True with its octets, None while it cannot be told."""
+        """Say whether the answer stands here: True, or None while it cannot be told; and the octets that it takes."""
         request, buffer = self._request, self._buffer
         if request is None or buffer[at] != request.unit or self.passed.contested:
             return False, 0
@@ -202,7 +210,7 @@ class RtuHunt:
             return False, 0
         size = octets + 3
         if len(buffer) < at + size:
-            return None, 0
+            return None, size
         if not checks(buffer[at : at + size]):
             if at > self._spoiled and not self._echo_at(at):
                 self._spoiled = at

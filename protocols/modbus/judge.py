@@ -67,7 +67,7 @@ class Judge:
                 named[quantity] = RemarkWord.UNREADABLE
             elif isinstance(value, Number):
                 hours = Decimal(str(length.total_seconds())) / 3_600
-                limits = interval_limits(quantity, power, hours) or limits_of(quantity)
+                limits = interval_limits(quantity, power, hours) or limits_of(quantity, power)
                 grain = Decimal(1).scaleb(value.scaler)
                 if not limits[0] <= value.decimal() <= limits[1] + grain:
                     named[quantity] = RemarkWord.BEYOND_LIMITS

@@ -55,7 +55,8 @@ class KnownModbusMeter:
 
     `latency` is its turnaround in seconds: beyond t3.5 and its octets on a line that knows its speed, else all that
     does not grow with the registers; then `register` is what one register more takes. Both were measured at
-    `measured_at`. Reads of more than `longest` registers are not answered, as was found at `longest_at`.
+    `measured_at`. Reads of more than `longest` registers are not answered, as was found at `longest_at`. The far end of
+    its line takes one request a connection, as was found at `closes_since`.
     """
 
     firmware: str = ""
@@ -65,6 +66,7 @@ class KnownModbusMeter:
     refusals: tuple[Refusal, ...] = ()
     longest: int | None = None
     longest_at: datetime | None = None
+    closes_since: datetime | None = None
 
 
 class ModbusNotes(Notes[KnownModbusMeter]):
@@ -78,6 +80,8 @@ class ModbusNotes(Notes[KnownModbusMeter]):
             self.note(latency=None, register=None, measured_at=None)
         if not _fresh(known.longest_at, now):
             self.note(longest=None, longest_at=None)
+        if not _fresh(known.closes_since, now):
+            self.note(closes_since=None)
         self.note(refusals=tuple(one for one in known.refusals if one.stands(now)))
         self._round_trips: list[tuple[int, float]] = []
 
@@ -113,6 +117,11 @@ class ModbusNotes(Notes[KnownModbusMeter]):
     def too_long(self, longest: int) -> None:
         """Note that reads of more than `longest` registers are not answered, whatever they ask for."""
         self.note(longest=longest, longest_at=self._now)
+
+    def closes(self) -> None:
+        """Note that the far end closes its connection after each answer."""
+        if self.known.closes_since is None:
+            self.note(closes_since=self._now)
 
     def took(self, count: int, seconds: float) -> None:
         """Note how long an answer of `count` registers took, in seconds, without what the wire explains."""

@@ -31,6 +31,10 @@ MAX_FILE = 1 << 18
 """Octets of a model file: 512 registers of which each has all keys take less."""
 MAX_FILES = 1000
 """Files of a folder that are looked at."""
+MAX_DOTS = 500
+"""Dots in a line of a file."""
+MAX_MISTAKES = 64
+"""Mistakes of a file that are told at once."""
 MAX_BASES = 8
 """Models that `extends` may lead through."""
 MAX_OWN = 1024
@@ -253,6 +257,9 @@ def _document(
     source: TomlSource, folder: Path | None, seen: tuple[str, ...]
 ) -> tuple[dict[str, Any], Inherited]:
     """Return what a file says together with what it extends, and whence each register is."""
+    for number, line in enumerate(source.text.splitlines(), start=1):
+        if line.count(".") > MAX_DOTS:  # the time that a name with dots takes grows with their square
+            raise ModelMistakes([source.mistake((), f"line {number} has more than {MAX_DOTS} dots")])
     try:
         document = tomllib.loads(source.text, parse_float=_number)
     except RecursionError:
@@ -299,7 +306,10 @@ def _mistakes(
 ) -> list[Mistake]:
     """Return what pydantic found, each where it stands in the file itself."""
     found: list[Mistake] = []
-    for fault in error.errors():
+    for fault in error.errors(include_url=False):
+        if len(found) >= MAX_MISTAKES:
+            more = error.error_count()
+            return [*found, source.mistake((), f"{more} mistakes in all; these are the first {len(found)}")]
         if fault["type"] == FAULTS:
             each = [(tuple(trail), str(problem)) for trail, problem in fault["ctx"]["faults"]]
         else:

@@ -18,6 +18,10 @@ hundredth of the wire at a poll each quarter of an hour.
 """
 
 
+UNSEEN_FOR = timedelta(hours=2)
+"""How long a meter may not have been read without being asked who it is: reading stood still, or it was taken out."""
+
+
 class Memories:
     """What is remembered of all meters, in `store`, and which of them were met since the program began.
 
@@ -46,6 +50,9 @@ class Memories:
     def proof_due(self, meter: str, memory: MeterMemory, now: datetime) -> bool:
         """Return whether the meter has to prove its identity before anything of it is believed."""
         if self.is_fresh(meter, memory) or memory.asked_at is None:
+            return True
+        seen = max((one.at for one in memory.believed.values()), default=memory.asked_at)
+        if now - max(seen, memory.asked_at) > UNSEEN_FOR:
             return True
         return not timedelta() <= now - memory.asked_at < PROVE_EVERY  # also when the clock was set back
 

@@ -65,6 +65,7 @@ class RegisterReader:
     ) -> None:
         self._client = client
         self._unit = MeterUnit(client, unit)
+        self._number = unit
         self._notes = notes
         self._framing = client.framing
         self._pace = pace
@@ -73,8 +74,6 @@ class RegisterReader:
         self._heard = False
         self._silences = 0
         self._refused: list[RegisterRange] = []
-        self._owed: set[tuple[int, int]] = set()
-        """Functions and lengths that were not answered in this session: their answers may still come."""
 
     async def words(self, spans: Iterable[RegisterSpan], got: Words | None = None) -> Words:
         """Read all spans and return them; `got` is filled meanwhile, so that what came before an error is there.
@@ -87,7 +86,9 @@ class RegisterReader:
         got = {} if got is None else got
         wanted = frozenset(spans)
         failed: list[tuple[RegisterBlock, MeterError]] = []
-        for block in plan(wanted, self._notes.limited(self._limits), self._cost(), distinct=self._distinct):
+        limits = self._notes.limited(self._limits)
+        for planned in plan(wanted, limits, self._cost(), distinct=self._distinct):
+            block = self._told_apart(planned)
             if (block.exact or len(block.spans) == 1) and self._notes.need_not_ask(block.range):
                 got |= dict.fromkeys(block.spans)
             elif (error := await self._read(block, got)) is not None:
@@ -131,7 +132,6 @@ class RegisterReader:
             return refused
         except MeterSilent as silent:
             self._silences += 1
-            self._owed.add((block.function, block.count))
             if not await self._is_there(block, got) or self._silences >= MOST_SILENCES:
                 raise
             return silent
@@ -203,10 +203,14 @@ class RegisterReader:
                     await self._explain(block, parts, got, silent=isinstance(error, MeterSilent))
 
     def _told_apart(self, part: RegisterBlock) -> RegisterBlock:
-        """Return a part, longer where an answer that is still to come could be taken for its own."""
-        if not self._distinct or (part.function, part.count) not in self._owed or part.exact:
+        """Return a block, longer where an answer that is still to come could be taken for its own."""
+        if not self._distinct or part.exact:
             return part
-        return lengthened(part, self._notes.limited(self._limits), self._owed) or part
+        barred = self._client.account.barred_shapes(self._number)
+        owed = {(function, octets // 2) for function, octets in barred if octets is not None}
+        if (part.function, part.count) not in owed:
+            return part
+        return lengthened(part, self._notes.limited(self._limits), owed) or part
 
     def _parts(self, block: RegisterBlock) -> tuple[RegisterBlock, ...]:
         """Return smaller requests for what a block asks for; none where there is no smaller one."""

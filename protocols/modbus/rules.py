@@ -21,7 +21,6 @@ SAG, SWELL = Decimal("0.5"), Decimal("1.25")
 """How far outside a model's probe a value may lie while it is read: a supply of 110 V is a fact, not a mistake."""
 MOST_ENERGY = Decimal(10) ** 12
 """Highest energy register, in Wh: a thousand million kWh."""
-MOST_POWER = Decimal(10) ** 9
 MOST_CURRENT, MOST_VOLTAGE = Decimal(20_000), Decimal(500_000)
 MOST_FACTOR = Decimal("1.05")
 """Highest power factor: meters that divide two rounded numbers show a little more than one."""
@@ -60,12 +59,12 @@ class Rule:
 
 def rules_of(model: MeterModel, sanctioned_load: Decimal | None = None) -> dict[Quantity, Rule]:
     """Return the rules of all numbers of a model; `sanctioned_load` of the meter is in kW (None: not known)."""
-    power = largest_load(model, sanctioned_load)
+    power, most = largest_load(model, sanctioned_load), largest_load(model, None)
     probes = {Quantity.of(p.quantity): (_wider(p.low, SAG), _wider(p.high, SWELL)) for p in model.probe}
     quantities = {Quantity.of(r.quantity): r for r in model.registers}
     phases = tuple(q for q in quantities if _is_live(q.obis) and q.obis.c in _PHASE_VOLTAGES)
     return {
-        quantity: _rule(quantity, register, power, probes.get(quantity), phases)
+        quantity: _rule(quantity, register, (power, most), probes.get(quantity), phases)
         for quantity, register in quantities.items()
         if register.type not in NO_NUMBERS and not register.as_text
     }
@@ -78,11 +77,12 @@ def _wider(bound: Decimal, by: Decimal) -> Decimal:
 def _rule(
     quantity: Quantity,
     register: RegisterSpec,
-    power: Decimal,
+    powers: tuple[Decimal, Decimal],
     probe: tuple[Decimal, Decimal] | None,
     phases: tuple[Quantity, ...],
 ) -> Rule:
-    low, high = limits_of(quantity)
+    power, most = powers  # that of this consumer over time, and that of the kind of meter at a moment
+    low, high = limits_of(quantity, most)
     own_low, own_high, step = map(register.in_base, (register.low, register.high, register.max_step))
     kind = energy_kind(quantity)
     growing = kind == "growing" if register.monotonic is None else register.monotonic
@@ -114,7 +114,7 @@ def largest_load(model: MeterModel, sanctioned_load: Decimal | None) -> Decimal:
     if sanctioned_load is not None:
         return sanctioned_load * 1_000 * OVER_LOAD
     polyphase = any(41 <= Quantity.of(r.quantity).obis.c <= 80 for r in model.registers)
-    return MOST_POLYPHASE if polyphase else MOST_SINGLE_PHASE
+    return MOST_POLYPHASE if polyphase or model.scales else MOST_SINGLE_PHASE
 
 
 def _turns(register: RegisterSpec) -> tuple[int, ...]:
@@ -147,8 +147,11 @@ def interval_limits(quantity: Quantity, power: Decimal, hours: Decimal) -> tuple
     return (-most if _kind(obis) == 16 else Decimal(0)), most
 
 
-def limits_of(quantity: Quantity) -> tuple[Decimal, Decimal]:
-    """Return what a quantity of this kind can be, in its unit (`Wh`, `W`, `V`, `A`, `Hz`, or none)."""
+def limits_of(quantity: Quantity, most_power: Decimal) -> tuple[Decimal, Decimal]:
+    """Return what a quantity of this kind can be, in its unit (`Wh`, `W`, `V`, `A`, `Hz`, or none).
+
+    `most_power` is the largest load of the kind of meter.
+    """
     energy = energy_kind(quantity)
     if energy is not None:
         return (Decimal(0) if energy == "growing" else -MOST_ENERGY), MOST_ENERGY
@@ -170,7 +173,7 @@ def limits_of(quantity: Quantity) -> tuple[Decimal, Decimal]:
         case 14:
             return Decimal(0), Decimal(100)
         case kind if 1 <= kind <= 10 or kind in (15, 16):
-            return -MOST_POWER, MOST_POWER
+            return -most_power, most_power
     return wide
 
 

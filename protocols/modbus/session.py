@@ -313,6 +313,8 @@ async def open_modbus(
             notes = ModbusNotes(context.clock.now(), known_modbus(known, spec.meter, model.name))
             if (latency := notes.known.latency) is not None:
                 client.account.learn(settings.unit, LatencyFacts().heard(latency))
+            if notes.known.closes_since is not None:
+                client.account.connection.expect_closings()
             pace = line.pace if isinstance(line, HasPace) else None
             reader = RegisterReader(client, model, settings.unit, notes, pace=pace)
             load = settings.sanctioned_load
@@ -340,6 +342,8 @@ async def open_modbus(
                 raise
             else:
                 reader.sum_up()
+                if client.account.connection.one_request:
+                    notes.closes()
                 keep_modbus(known, spec.meter, model.name, notes)
     except (ProtocolError, TimeoutError, asyncio.CancelledError) as error:
         if memories is not None and spec.meter is not None and not isinstance(error, HARMLESS):

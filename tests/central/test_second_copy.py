@@ -92,6 +92,17 @@ def test_a_copy_that_was_set_back_or_named_elsewhere_is_filled_from_the_store(
     assert central.store.copy.path == elsewhere
 
 
+def test_a_store_set_back_whose_copy_is_named_elsewhere_now_takes_what_stood_in_the_former_place(
+    central: Central, tmp_path: Path
+) -> None:
+    central.store.keep([sealed(1)], AT)
+    old = central.content()
+    central.store.keep([sealed(2)], AT)
+    central.again(old, tmp_path / "third.copy")
+    assert central.store.settle() == Settled(filled=1, copied=2)
+    assert set(SecondCopy(tmp_path / "third.copy").read().keys) == {f"{n:032x}" for n in (1, 2)}
+
+
 def test_a_torn_line_costs_itself_alone_and_what_it_held_is_written_again(central: Central) -> None:
     central.store.keep([sealed(1), sealed(2)], AT)
     whole = central.copy.read_bytes()

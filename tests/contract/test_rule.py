@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.messages import (
+    AllocationChanged,
     AttributedAccount,
     AttributionChanged,
     Batch,
@@ -223,3 +224,26 @@ def test_no_stamp_or_change_breaks_a_consumer(
     one = one.model_copy(update={"seq": 1, "attributions": stamped, "start": start})
     told = span(0, None, B, 2).model_copy(update={"since": since, "until": until})
     assert state_of(batch(one), told).attribution(one.capture_id).directory is not None
+
+
+def test_what_a_gateway_read_of_a_meter_that_was_taken_from_it_counts_up_to_the_end_only() -> None:
+    """Deliveries and the allocation's end come in any order."""
+    ended = AllocationChanged(meter="GEN:1", epoch=1, gateway="g", since=T0 - 9 * HALF, until=T0 + HALF)
+    open_still = ended.model_copy(update={"until": None})
+    before, on, after = (
+        capture(n).model_copy(update={"seq": n + 1, "epoch": epoch}) for n, epoch in ((0, 1), (1, 1), (2, 0))
+    )
+    delivered = batch(before, on, after)
+    stories: list[list[Batch | AllocationChanged]] = [
+        [open_still, delivered, ended],
+        [ended, delivered],
+        [delivered, open_still, ended, open_still],
+    ]
+    for story in stories:
+        state = ConsumerState()
+        for one in story:
+            if isinstance(one, Batch):
+                state.apply(one)
+            else:
+                state.apply_change(one)
+        assert set(state.captures) == {before.capture_id, on.capture_id}

@@ -144,9 +144,13 @@ async def test_a_broker_that_was_mute_once_is_asked_for_5_again(monkeypatch: pyt
                 assert connection.version == "3.1.1"
         assert broker.levels == [5, 4, 4], "known to be old for a while"
         monkeypatch.setattr(opening, "_old_until", {})  # the while is over
+        monkeypatch.setattr(opening, "OLD_FOR", 0.0)  # and the next is none
+        async with connect(settings(broker, timeout=0.2)) as connection:
+            assert connection.version == "3.1.1"
         manners.answer_connect = lambda level: None
         async with connect(settings(broker)) as connection:
             assert connection.version == "5"
+        assert broker.levels == [5, 4, 4, 5, 4, 5]
 
 
 async def test_a_gateway_whose_name_has_a_dot_is_taken_by_a_broker_that_hangs_up_at_one() -> None:

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from protocols.errors import LineClosed, LineTimeout, LineUnavailable, MeterConfigError
+from protocols.errors import LineClosed, LineError, LineTimeout, LineUnavailable, MeterConfigError
 from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from tests.support.conformance import FarEnd, check_line
 from tests.support.files import files_open
+from tests.support.modbus.simulated import pty
 from tests.support.tcp_server import HOST, tcp_server
 from tests.support.waiting import passed
 
@@ -183,7 +184,7 @@ async def test_a_bus_belongs_to_one_program(tmp_path: Path) -> None:
     far.close()
 
 
-@pytest.mark.parametrize("bad", [{"parity": "X"}, {"stop_bits": 3}, {"baud": 0}])
+@pytest.mark.parametrize("bad", [{"parity": "X"}, {"stop_bits": 3}, {"data_bits": 9}, {"baud": 0}])
 def test_wrong_serial_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(MeterConfigError, match="parity is N, E or O"):
         SerialLine("bus", "ttyS0", **bad)
@@ -280,3 +281,33 @@ async def test_a_port_that_does_not_take_the_settings_is_unavailable(tmp_path: P
     finally:
         await line.close()
         far.close()
+
+
+async def test_an_adapter_that_is_unplugged_and_back_is_opened_by_its_name(tmp_path: Path) -> None:
+    """Its name in /dev/serial/by-id leads to another device then."""
+    name = tmp_path / "usb-FTDI_USB-RS485_A1-if00-port0"
+    line = SerialLine("bus", str(name))
+    with pytest.raises(LineUnavailable, match=r"there is no .*usb-FTDI"):
+        async with line.exclusive():
+            pass
+    for _ in range(2):
+        async with pty() as (master, device):
+            name.symlink_to(device)
+            async with line.exclusive() as io:
+                os.write(master, b"x")
+                assert await io.receive(1) == b"x"
+            name.unlink()
+        with pytest.raises(LineError):
+            async with line.exclusive() as io:
+                await io.receive(1)
+    assert line.statistics().connects == 2
+    await line.close()
+
+
+async def test_a_driver_without_rs485_mode_says_so() -> None:
+    async with pty() as (_, device):
+        line = SerialLine("bus", device, rs485=True)
+        with pytest.raises(LineUnavailable, match="has no RS-485 mode: leave `rs485` out"):
+            async with line.exclusive():
+                pass
+        await line.close()

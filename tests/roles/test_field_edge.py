@@ -11,10 +11,11 @@ import pytest
 
 from gateway.cli.meter.access import find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions
+from gateway.config.field import FieldSection
 from gateway.config.file import load
 from gateway.edge.polling.health import PollState
 from gateway.roles.central_files import make_directory_keys
-from gateway.roles.edge import EdgeRole, edge_role
+from gateway.roles.edge import LINE_STUCK, EdgeRole, edge_role
 from gateway.roles.reach import way_to
 from protocols.clock import SystemClock
 from protocols.errors import LineClosed
@@ -297,3 +298,11 @@ async def test_a_model_of_one_s_own_comes_with_a_reload_and_a_broken_one_does_no
             assert told.lines == ("EAS:10000002: changed",)
             await until(lambda: ok(edge, 2))
             assert (await edge.reloading.reload("test")).lines == ("nothing changed",)
+
+
+def test_a_turn_is_over_before_its_line_counts_as_stuck() -> None:
+    """A command may listen to a silent line for all of its turn: systemd must not start the edge anew for that."""
+    (most,) = [
+        limit.le for limit in FieldSection.model_fields["turn_seconds"].metadata if hasattr(limit, "le")
+    ]
+    assert most < LINE_STUCK

@@ -79,6 +79,11 @@ def test_a_model_is_shown(cli: Cli, model: Path) -> None:
     said = cli("models", "show", "ex3", "--folder", model.parent).out
     assert "Example EX3" in said
     assert "10^-2 x ct" in said
+    assert "may be written" not in said
+    written = '[writes.relay]\nfunction = 6\naddress = 26\ntype = "u16"\nclose = 1\nopen = 0\n'
+    model.write_text(model.read_text(encoding="utf-8") + written, encoding="utf-8")
+    said = " ".join(cli("models", "show", model).out.split())
+    assert "may be written: relay function 6, register 26 (0x001a); on trusted lines only" in said
     assert cli("models", "show", model, "--json").json["registers"][1]["quantity"] == "1-0:1.8.0*255"
     assert "Did you mean `sdm120`" in cli.refuses("models", "show", "sdm12", code=3)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.dlms.pushes import CASES
 from tests.support.paths import ROOT
 
-CASES = ROOT / "tests" / "protocols" / "dlms" / "push" / "cases"
 PAGE = (ROOT / "docs" / "dlms.md").read_text(encoding="utf-8")
 SECTION = PAGE[
     PAGE.index("## Receive a new make's pushes") : PAGE.index(

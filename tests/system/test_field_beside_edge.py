@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,19 @@ def test_a_clock_s_turn_is_recorded_with_who_had_it(cli: Cli, town: Town) -> Non
     assert ended["outcome"].startswith("released after")
     assert {line["meter"] for line in (begun, ended)} == {meter}
     assert "uid" in begun["by"]
+
+
+def test_a_span_is_read_again_by_the_edge(cli: Cli, town: Town) -> None:
+    config = town.folder / "edge.toml"
+    dlms, modbus = on(town, "hdlc-bus-1")[0].meter, on(town, "rtu-bus-1")[0].meter
+    now = datetime.now(UTC)
+    span = ("--from", (now - timedelta(hours=6)).isoformat(), "--to", now.isoformat())
+    said = cli("backfill", dlms, *span, "--profile", "block_load", "--config", config).out
+    assert f"block_load of {dlms}: " in said
+    assert "that it keeps" in cli.refuses(
+        "backfill", dlms, *span, "--profile", "instantaneous", "-c", config, code=2
+    )
+    assert "for nothing that it keeps" in cli.refuses("backfill", modbus, *span, "--config", config, code=2)
+    assert "Did you mean" in cli.refuses("backfill", dlms[:-1], *span, "--config", config, code=2)
+    backwards = ("--from", span[3], "--to", span[1])
+    assert "not before" in cli.refuses("backfill", dlms, *backwards, "--config", config, code=2)

@@ -75,8 +75,10 @@ def test_an_edge_whose_status_is_old_is_not_online(empty: Town) -> None:
 def test_what_an_old_status_says_is_not_told_as_the_present(empty: Town) -> None:
     down = LineStatus(name="bus", state="down")
     alarm = Alarm(code="journal_full", text="full")
-    tell(empty, lines=(down,), meters=[silent(1)], alarms=(alarm,), backlog=5_000)
-    assert {IssueKind.LINE_DOWN, IssueKind.JOURNAL_ALARM, IssueKind.BACKLOG} <= kinds(empty.views.overview())
+    other = MeterStatus(meter="GEN:00000002", line="bus", health="identity_mismatch", detail="GEN:3 answers")
+    tell(empty, lines=(down,), meters=[silent(1), other], alarms=(alarm,), backlog=5_000)
+    now = {IssueKind.LINE_DOWN, IssueKind.JOURNAL_ALARM, IssueKind.BACKLOG, IssueKind.IDENTITY_MISMATCH}
+    assert now <= kinds(empty.views.overview())
     pass_time(empty, timedelta(minutes=10))
     seen = empty.views.overview()
     assert kinds(seen) == {IssueKind.EDGE_OFFLINE}

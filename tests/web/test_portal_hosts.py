@@ -8,8 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from gateway.web.site import Site, own_path
+from gateway.web.site import Site, address_key, own_path
 from tests.support.web.client import TestClient
 from tests.support.web.seed import NUMBERS, Town, town
 from tests.support.web.steps import device, form_token, login
@@ -218,6 +219,26 @@ def test_without_a_token_staff_pages_are_not_told_to_a_proxy(
     """A proxy nobody told the portal of may write `Host: 127.0.0.1:8080`, as nginx does by itself."""
     assert client.get("/operator").status_code == 200
     assert client.get("/operator", headers=header).status_code == 403
+
+
+def test_a_household_is_one_address_however_many_it_has() -> None:
+    """An IPv6 line has 2^64 addresses: shares counted by each would bound nothing."""
+    assert address_key("2001:db8:1:2::5") == address_key("2001:db8:1:2:ffff::1")
+    assert address_key("2001:db8:1:2::5") != address_key("2001:db8:1:3::5")
+    assert address_key("::ffff:192.0.2.7") == address_key("192.0.2.7") != address_key("192.0.2.8")
+
+
+def test_without_a_token_staff_pages_are_not_told_to_nginx_as_it_comes(seeded: Town) -> None:
+    """It writes `Host: 127.0.0.1:8080` and no header of a proxy; the HTTP/1.0 that it speaks shows it."""
+
+    async def by_nginx(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["http_version"] = "1.0"
+        await seeded.app(scope, receive, send)
+
+    with TestClient(by_nginx, base_url="http://127.0.0.1:8080", client=("127.0.0.1", 50000)) as nginx:
+        assert nginx.get("/operator").status_code == 403
+        assert nginx.get("/healthz").status_code == 200
 
 
 def test_without_a_token_staff_pages_are_told_to_this_machine_only(seeded: Town) -> None:

@@ -147,7 +147,8 @@ class Central:
     def statistics(self) -> CentralStatistics:
         """Return the counters since the start, frozen."""
         now = self._statistics
-        return replace(now, refused=self._refusals.total, fault=now.fault or self._refusals.fault)
+        times = None if self._verdicts is None else self._verdicts.trouble
+        return replace(now, refused=self._refusals.total, fault=now.fault or self._refusals.fault or times)
 
     async def run(self) -> None:
         """Connect, serve, reconnect with back-off; ends only by cancellation."""

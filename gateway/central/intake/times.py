@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -13,7 +14,7 @@ from gateway.central.intake.lost import LostWatch
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import EdgeClock
-from gateway.central.ledger.times import CLOCK_DIFFERS, DoubtedGroup, seconds_text
+from gateway.central.ledger.times import CLOCK_DIFFERS, SAME_RUN, DoubtedGroup, seconds_text
 from gateway.central.times.judging import Finding, judge
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import ClockStatus, Status, TimeVerdict
@@ -33,6 +34,9 @@ AT_ONCE: Final = 100
 """Verdicts sent before the cursor moves."""
 CONTRADICTS: Final = timedelta(minutes=2)
 """What an edge's sources may differ from central's clock, where that is trusted, and still be heard."""
+RETOLD: Final = 20
+"""How often in RETOLD_WITHIN a gateway may tell of a run otherwise: each time all that hangs on it is judged again."""
+RETOLD_WITHIN: Final = timedelta(days=1)
 
 log = structlog.get_logger("gateway.central.intake")
 
@@ -61,6 +65,8 @@ class TimeService:
         self._lost = LostWatch(ledger)
         self._judged: dict[tuple[str, str], tuple[object, ...]] = {}
         self._compared: set[str] = set()
+        self._retold: dict[str, deque[datetime]] = {}
+        self._unsteady: set[str] = set()
         self.fault: str | None = None
         self.published = 0
 
@@ -93,8 +99,36 @@ class TimeService:
         if (sure and _contradicts(status.at, clock, received)) or clock.began > received + CONTRADICTS:
             log.warning("clock_evidence_refused", gateway=status.gateway, told=clock.detail)
             return
+        if not self._may_tell(status.gateway, clock.boot, clock.began, received):
+            return
         if self._ledger.times.run_began(status.gateway, clock.boot, clock.began, received):
             log.info("machine_run_known", gateway=status.gateway, boot=clock.boot, began=str(clock.began))
+
+    def _may_tell(self, gateway: str, boot: str, began: datetime, now: datetime) -> bool:
+        """Say whether a gateway is still heard: one that contradicts itself would have verdicts without end."""
+        known = self._ledger.times.runs(gateway).get(boot)
+        if known is None or abs(known - began) <= SAME_RUN:
+            return True
+        retold = self._retold.setdefault(gateway, deque(maxlen=RETOLD))
+        if len(retold) == RETOLD and now - retold[0] < RETOLD_WITHIN:
+            if gateway not in self._unsteady:
+                self._unsteady.add(gateway)
+                log.error("clock_contradicts_itself", gateway=gateway, told=RETOLD, boot=boot)
+            return False
+        self._unsteady.discard(gateway)
+        retold.append(now)
+        return True
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with judging and telling of times; None when nothing is."""
+        if self._unsteady:
+            names = ", ".join(sorted(self._unsteady)[:3])
+            return (
+                f"{names}: told more than {RETOLD} times within a day otherwise when its machine began to run, and is"
+                " not heard on that any more: look at its clock sources (`status` shows them)"
+            )
+        return self.fault
 
     def judge(self) -> int:
         """Judge what is doubted where anything changed since; return how many verdicts were given."""

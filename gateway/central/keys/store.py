@@ -106,33 +106,43 @@ class SealedStore(PrivateDatabase):
 
     def _settle(self) -> Settled:
         copied = self.copy.read()
-        filled = 0
-        mine = {one.key_id: one for one in self.all()}
-        bad = {
-            key_id
-            for key_id, one in mine.items()
-            if self._read("select digest from sealed where key_id = ?", key_id) != [(digest(one.sealed),)]
-        }
-        for key_id, one in copied.keys.items():
-            there = mine.get(key_id)
-            if there is None:
-                self._insert(one, one.kept_at or one.made_at)
-            elif key_id in bad:
-                self._db.execute("update sealed set sealed = ? where key_id = ?", (one.sealed, key_id))
-            elif there.proved_at is None and one.proved_at is not None:
-                at = rfc3339(one.proved_at)
-                self._db.execute("update sealed set proved_at = ? where key_id = ?", (at, key_id))
-            else:
-                continue
-            filled += 1
+        filled = sum(self._fill(one) for one in (*copied.keys.values(), *self._former_copy()))
         lacks = [
             one
-            for key_id, one in mine.items()
-            if key_id not in bad
-            and ((there := copied.keys.get(key_id)) is None or (one.proved_at and not there.proved_at))
+            for one in self.all()
+            if not self._damaged(one)
+            and ((there := copied.keys.get(one.key_id)) is None or (one.proved_at and not there.proved_at))
         ]
         self._append(lacks)
         return Settled(filled=filled, copied=len(lacks), damaged=copied.damaged)
+
+    def _former_copy(self) -> list[SealedKeys]:
+        """Return what stands in the second copy's former place, where another is named now and it can be read."""
+        found: list[SealedKeys] = []
+        for (path,) in self._read("select path from second"):
+            if path != str(self.copy.path):
+                with suppress(JournalError):
+                    found += SecondCopy(Path(path)).read().keys.values()
+        return found
+
+    def _fill(self, one: SealedKeys) -> bool:
+        """Take from the second copy what the store lacks of sealed keys; say whether it lacked any."""
+        mine = self._sealed("where key_id = ?", one.key_id)
+        if not mine:
+            self._insert(one, one.kept_at or one.made_at)
+            return True
+        (_, there) = mine[0]
+        if self._damaged(there):
+            self._db.execute("update sealed set sealed = ? where key_id = ?", (one.sealed, one.key_id))
+            return True
+        if there.proved_at is None and one.proved_at is not None:
+            at = rfc3339(one.proved_at)
+            self._db.execute("update sealed set proved_at = ? where key_id = ?", (at, one.key_id))
+            return True
+        return False
+
+    def _damaged(self, one: SealedKeys) -> bool:
+        return self._read("select digest from sealed where key_id = ?", one.key_id) != [(digest(one.sealed),)]
 
     def _append(self, keys: Sequence[SealedKeys]) -> None:
         """Append to the second copy, and note how it was left."""

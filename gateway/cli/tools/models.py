@@ -188,10 +188,10 @@ def _head(model: MeterModel) -> Iterator[tuple[str, object]]:
     yield "word order", model.word_order
     if not model.serial:
         yield "serial", "shows none: known again by its fingerprint"
-    if written := [
-        name for name in type(model.writes).model_fields if getattr(model.writes, name) is not None
-    ]:
-        yield "may be written", written
+    for name, write in model.writes:
+        if write is not None:
+            where = f"function {write.function}, register {write.address} ({write.address:#06x})"
+            yield f"may be written: {name}", where + ("; on trusted lines only" if name == "relay" else "")
     if model.log is not None:
         yield "log", f"{model.log.records} records of {model.log.period} s"
 

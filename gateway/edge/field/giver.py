@@ -47,6 +47,9 @@ class Lender(Protocol):
     def talk(self, line: str) -> str | None:
         """Return what is going on on a line, in a few words; None when nothing is."""
 
+    def usual_visit(self, line: str) -> float | None:
+        """Return how many seconds the edge usually has the line for; None before its first visit."""
+
     def lend(
         self, line: str, reason: str, *, meter: str | None, within: float
     ) -> AbstractAsyncContextManager[Line]:
@@ -279,24 +282,21 @@ class TurnGiver:
 
     def _outlook(self, ask: Ask, queue: _Queue, ahead: int) -> tuple[float | None, str]:
         """Return how long it may take, and why."""
-        now = asyncio.get_running_loop().time()
         ahead = min(ahead, max(0, queue.waiting - 1) + (queue.holder is not None))
-        mean = self.seconds / self.turns if self.turns else None
-        seconds: float | None = queue.share.wait(now)
         if queue.holder is not None:
             text = f"line {ask.line} is lent to {queue.holder.by} for `{queue.holder.purpose}`"
         else:
             text = f"the edge uses line {ask.line} ({self._lender.talk(ask.line) or 'it polls'})"
         if ahead > 1:
             text += f", and {ahead - 1} more wait before you"
-        if seconds == 0.0:
-            seconds = None if mean is None else mean * max(1, ahead)
-        about = (
-            "your turn comes next"
-            if seconds is None
-            else f"your turn comes in about {max(1, round(seconds))} s"
-        )
-        return seconds, f"{text}; {about}"
+        visit = self._lender.usual_visit(ask.line)
+        ended = sum(self.endings.values())
+        if visit is None:
+            return None, f"{text}; your turn comes next" if ahead < 2 else text
+        # Between two commands the edge has the line for a visit of its own.
+        lent = self.seconds / ended if ended else visit
+        seconds = queue.share.wait(asyncio.get_running_loop().time()) + ahead * lent + (ahead + 1) * visit
+        return seconds, f"{text}; your turn comes in about {max(1, round(seconds))} s"
 
     def _in_vain(self, ask: Ask) -> str:
         return f"no turn on line {ask.line} in {ask.wait:g} s: {self._lender.talk(ask.line) or 'it is busy'}"

@@ -13,11 +13,12 @@ from pathlib import Path
 from gateway.contract.messages import Gap
 from gateway.edge.journal.board import Board, log
 from gateway.edge.journal.captures import Stream
+from gateway.edge.journal.cursors import ALL_CONSUMERS, CONSUMER
 from gateway.edge.journal.disk import free_octets, reserve_octets
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch
 from gateway.edge.journal.generation import Begun
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
-from gateway.edge.journal.store import ALL_CONSUMERS, CONSUMER, PAGE, TRIM_CHUNK, JournalStore
+from gateway.edge.journal.store import PAGE, TRIM_CHUNK, JournalStore
 from gateway.errors import JournalError, JournalFull
 from protocols.session import Clock
 
@@ -125,7 +126,7 @@ class Housekeeping:
         return "; ".join(told) or "nobody is behind, but entries are kept for retention_days"
 
     def _not_acknowledged(self, consumer: str, seq: int) -> str:
-        at = self._store.moved_at.get(CONSUMER + consumer, 0)
+        at = self._store.cursors.moved_at.get(CONSUMER + consumer, 0)
         since = f"since {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if at else "anything yet"
         waiting = self._store.last_seq - max(seq, self._store.first_seq - 1)
         return f"{consumer} has not acknowledged {since} ({waiting} entries)"
@@ -375,7 +376,7 @@ class Housekeeping:
             if waits > published or (seq == was and now - since < ACK_PATIENCE_REAL) or seq != was:
                 continue
             oldest = self._store.journaled_at(waits)
-            moved = self._store.moved_at.get(CONSUMER + consumer, 0)
+            moved = self._store.cursors.moved_at.get(CONSUMER + consumer, 0)
             last = max(oldest.timestamp() if oldest else 0.0, moved)
             if self._clock.now().timestamp() - last >= ACK_PATIENCE.total_seconds():
                 late.append(self._not_acknowledged(consumer, seq))

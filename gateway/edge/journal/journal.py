@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.contract.messages.generation import Generation
+from gateway.edge.journal.cursors import CONSUMER
 from gateway.edge.journal.cuts import singles_of
 from gateway.edge.journal.entry import (
     Entry,
@@ -27,7 +28,7 @@ from gateway.edge.journal.entry import (
 )
 from gateway.edge.journal.generation import Former
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
-from gateway.edge.journal.store import CONSUMER, JournalStore
+from gateway.edge.journal.store import JournalStore
 from gateway.edge.journal.writer import JournalWriter
 from gateway.errors import JournalError
 from protocols.session import Clock

@@ -7,18 +7,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from operator import lt
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
-from gateway.contract.blocks.hashes import is_repeat
-from gateway.contract.blocks.wire import MAX_CAPTURES
+from gateway.contract.blocks import EncodedBlock, EncodedRow
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.beside import Beside
-from gateway.edge.journal.captures import CaptureList, Stream, horizon, insert
+from gateway.edge.journal.captures import CaptureList, Stream, horizon
+from gateway.edge.journal.cursors import CursorTable
 from gateway.edge.journal.damage import Mender
 from gateway.edge.journal.disk import FileWatch, Reserve
+from gateway.edge.journal.entries import EntryTable
 from gateway.edge.journal.entry import (
     Entry,
     EntryKind,
@@ -32,26 +31,17 @@ from gateway.edge.journal.file import JournalDamaged, damaged, lock_file, mark_s
 from gateway.edge.journal.gaps import GapTable
 from gateway.edge.journal.generation import Begun, Former, begin_anew, begin_generation, former
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
-from gateway.edge.journal.packed import Known
-from gateway.edge.journal.rows import COLUMNS, Damaged, EntryRow, entry_of
+from gateway.edge.journal.news import News
+from gateway.edge.journal.rows import Damaged, EntryRow, entry_of
 from gateway.edge.journal.salvage import Salvage, open_or_salvage
 from gateway.edge.journal.templates import TemplateTable
-from gateway.edge.journal.version_1 import OLD_HASH, hash_of_version_1
 from gateway.errors import JournalError, JournalFull, PeerUnavailable
 from mapping.instants import micros
 
 PAGE = 4096
 TRIM_CHUNK = 2_000
-MAX_CURSORS = 64
-"""Cursors of sinks and consumers; beyond, those go that are not configured and moved longest ago."""
-CONSUMER = "@ack/"
-"""Beginning of the cursor's name of a consumer: how far it acknowledged."""
-PROOF = "proof "
-"""Beginning of the name in `meta` of the proof of a consumer's acknowledgement."""
 ORDER = "read again "
 """Beginning of the name in `meta` of the last order to read a stream again."""
-ALL_CONSUMERS = "@billing"
-"""What every named consumer had acknowledged, in files of version 1; holds for each until it speaks."""
 
 
 @dataclass(slots=True)
@@ -140,21 +130,14 @@ class JournalStore:
     def _load(self) -> None:
         self._page_size = int(self._db.execute("pragma page_size").fetchone()[0])
         meta = dict(self._db.execute("select key, value from meta"))
-        low = self._db.execute("select min(seq) from entry").fetchone()[0]
-        newest = self._db.execute("select seq, last from entry order by seq desc limit 1").fetchone()
-        self.last_seq: int = max(int(meta["trimmed"]), 0 if newest is None else _end(*newest))
-        self.first_seq: int = low or self.last_seq + 1
+        self.entries = EntryTable(self._db)
+        self.last_seq: int = max(int(meta["trimmed"]), self.entries.last())
+        self.first_seq: int = self.entries.first() or self.last_seq + 1
         self.captures = CaptureList(self._db)
         self.templates = TemplateTable(self._db)
         self.gaps = GapTable(self._db)
         self.letters = LetterTable(self._db)
-        self.cursors: dict[str, int] = {}
-        self.moved_at: dict[str, int] = {}
-        self.proofs: dict[str, str] = {
-            name.removeprefix(PROOF): str(text) for name, text in meta.items() if name.startswith(PROOF)
-        }
-        for name, seq, at in self._db.execute("select sink, seq, moved_at from cursor"):
-            self.cursors[name], self.moved_at[name] = seq, at
+        self.cursors = CursorTable(self._db)
 
     def close(self) -> None:
         """Close the file and let go of its lock."""
@@ -193,8 +176,7 @@ class JournalStore:
                 self._db, self._beside, self.begun, last_seq=self.last_seq, above=heard, why=why, now=now
             )
         self._begin(begun)
-        for name in [name for name in self.cursors if name.startswith("@")]:
-            del self.cursors[name], self.moved_at[name]
+        self.cursors.forget([name for name in self.cursors if name.startswith("@")])
 
     # -- appending
 
@@ -214,13 +196,8 @@ class JournalStore:
         with self._transaction():
             seq = self._take(batches, done, now)
             self.captures.store_marks()
-            for name, cursor in cursors.items():
-                self._db.execute("insert or replace into cursor values (?, ?, ?)", (name, cursor, at))
-            for name, proof in (proofs or {}).items():
-                self._db.execute("insert or replace into meta values (?, ?)", (PROOF + name, proof))
-        self.cursors.update(cursors)
-        self.proofs.update(proofs or {})
-        self.moved_at.update(dict.fromkeys(cursors, at))
+            self.cursors.store(cursors, proofs or {}, at)
+        self.cursors.moved(cursors, proofs or {}, at)
         if seq != self.last_seq:
             self.last_seq = seq  # first_seq needs no change: in an empty journal it is last_seq + 1
             self._beside.note(seq)
@@ -228,7 +205,7 @@ class JournalStore:
 
     def _take(self, batches: Sequence[JournalBatch], done: Applied, now: datetime) -> int:
         """Write what is new of the batches; return the last number given."""
-        news = _News(self.captures)
+        news = News(self.captures)
         seq, at = self.last_seq, int(now.timestamp())
         rows: list[EntryRow] = []
         for batch in batches:
@@ -253,7 +230,7 @@ class JournalStore:
             for mark in batch.watermarks:
                 self.captures.set_mark(*mark)
             done.ranges.append(SeqRange(first, seq))
-        insert(self._db, "entry", rows)
+        self.entries.store(rows)
         self.captures.store(news.changed, news.packs(), news.fresh, now)
         done.repeats, done.revisions, done.forgotten = news.repeats, news.revisions, news.forgotten
         return seq
@@ -313,13 +290,13 @@ class JournalStore:
         numbers (`damage`), and `on_damage` is told.
         """
         with translated(self._path):
-            rows = self._rows(first, last, limit, max_bytes)
+            rows = self.entries.between(first, last, limit, max_bytes)
         entries = [entry_of(row, self.templates.get) for row in rows]
         due = max(first, self.first_seq)
         if not _is_whole(entries, due):
             self._mend(rows, entries, due)
             with translated(self._path):
-                rows = self._rows(first, last, limit, max_bytes)
+                rows = self.entries.between(first, last, limit, max_bytes)
             entries = [entry_of(row, self.templates.get) for row in rows]
             if not _is_whole(entries, due):
                 raise damaged(self._path, f"entries from {due} on cannot be mended")
@@ -334,24 +311,6 @@ class JournalStore:
         for text in told:
             self.on_damage(text)
 
-    def _rows(self, first: int, last: int, limit: int, max_bytes: int) -> list[EntryRow]:
-        found = self._db.execute(
-            f"select {COLUMNS} from entry where seq >="
-            " coalesce((select max(seq) from entry where seq <= ?), 0) and seq <= ? order by seq limit ?",
-            (first, last, limit),
-        )
-        rows: list[EntryRow] = []
-        for one in found:
-            row = EntryRow(*one)
-            max_bytes -= (
-                len(row.body) if isinstance(row.body, (bytes, str)) else 0
-            )  # damaged ones are anything
-            if max_bytes < 0 and rows:
-                break
-            if row.end() >= first:
-                rows.append(row)
-        return rows
-
     def of_meter(self, meter: str, before: int, count: int) -> tuple[list[Entry], int, datetime | None]:
         """Look at the `count` entries below number `before` for the captures of a meter.
 
@@ -360,20 +319,9 @@ class JournalStore:
         """
         streams = [number for (name, _), number in self.captures.streams.items() if name == meter]
         with translated(self._path):
-            looked = self._db.execute(
-                "select min(seq), min(at) from (select seq, at from entry where seq < ? order by seq desc limit ?)",
-                (before, count),
-            ).fetchone()
-            if looked[0] is None:
-                return [], 0, None
-            # Only question marks are put into the statement.
-            marks = ",".join("?" * len(streams))
-            rows = self._db.execute(
-                f"select {COLUMNS} from entry where seq >= ? and seq < ? and stream in ({marks}) order by seq",
-                (looked[0], before, *streams),
-            ).fetchall()
-        entries = [entry_of(EntryRow(*row), self.templates.get) for row in rows]
-        return [e for e in entries if isinstance(e, Entry)], looked[0], datetime.fromtimestamp(looked[1], UTC)
+            rows, low, at = self.entries.of_streams(streams, before, count)
+        entries = [entry_of(row, self.templates.get) for row in rows]
+        return [entry for entry in entries if isinstance(entry, Entry)], low, at
 
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Return the instant up to which everything of the profile is journaled, None before the first."""
@@ -387,10 +335,7 @@ class JournalStore:
     def journaled_at(self, seq: int) -> datetime | None:
         """Return when the first entry from `seq` on was journaled, None without one."""
         with translated(self._path):
-            row = self._db.execute(
-                "select at from entry where seq >= ? order by seq limit 1", (seq,)
-            ).fetchone()
-        return None if row is None else datetime.fromtimestamp(row[0], UTC)
+            return self.entries.journaled_at(seq)
 
     def used_bytes(self) -> int:
         """Return the octets of the pages in use; freed pages are used again before the file grows."""
@@ -419,34 +364,16 @@ class JournalStore:
         if upto < self.first_seq:
             return 0
         with self._transaction():
-            last = self._end_of_whole(upto, chunk)
-            if older_than is not None:
-                young = self._db.execute(
-                    "select min(seq) from entry where seq <= ? and at > ?",
-                    (last, int(older_than.timestamp())),
-                ).fetchone()[0]
-                last = last if young is None else young - 1
+            last = self.entries.old_enough((self.first_seq, self.last_seq), upto, older_than, chunk)
             if last < self.first_seq:
                 return 0
-            self._db.execute("delete from entry where seq <= ?", (last,))
+            self.entries.delete(last)
             self.letters.trim(last)
-            self._db.execute("update meta set value = ? where key = 'trimmed'", (last,))
         for seq in [seq for seq in self.letters.tombstones if seq <= last]:
             del self.letters.tombstones[seq]
         gone = last - self.first_seq + 1
         self.first_seq = last + 1
         return gone
-
-    def _end_of_whole(self, upto: int, chunk: int) -> int:
-        """Return where the oldest entries end that lie below `upto` whole: `chunk` numbers, or one entry."""
-        wanted = min(upto, self.first_seq + chunk - 1)
-        # An entry ends where the next begins: its own word for it may be damaged, and would stop all trimming.
-        query = "select max(seq), (select min(seq) - 1 from entry where seq > ?) from entry where seq <= ?"
-        seq, end = self._db.execute(query, (wanted, wanted)).fetchone()
-        seq, end = wanted if seq is None else seq, self.last_seq if end is None else end
-        if end <= wanted or (seq == self.first_seq and end <= upto):
-            return int(end)
-        return int(seq) - 1
 
     def forget(
         self,
@@ -484,14 +411,11 @@ class JournalStore:
 
     def bound_cursors(self, wanted: set[str]) -> None:
         """Let cursors go that nobody names any more, beyond MAX_CURSORS."""
-        excess = len(self.cursors) - MAX_CURSORS
-        if excess <= 0:
-            return
-        strangers = sorted(set(self.cursors) - wanted, key=lambda name: self.moved_at[name])[:excess]
-        with self._transaction():
-            self._db.executemany("delete from cursor where sink = ?", [(name,) for name in strangers])
-        for name in strangers:
-            del self.cursors[name], self.moved_at[name]
+        strangers = self.cursors.excess(wanted)
+        if strangers:
+            with self._transaction():
+                self.cursors.delete(strangers)
+            self.cursors.forget(strangers)
 
     def bound_templates(self) -> None:
         """Delete layouts and holders that no entry names any more."""
@@ -527,75 +451,6 @@ class JournalStore:
             return self.letters.newest(sink, limit)
 
 
-class _News:
-    """What is new of one transaction's blocks, and the rows of the list of captures that follow from it.
-
-    `changed` are captures with their revisions, `_packs` by stream those of blocks that are new as a whole.
-    """
-
-    def __init__(self, captures: CaptureList) -> None:
-        self._captures = captures
-        self._packs: dict[int, list[dict[bytes, bytes]]] = {}
-        self.changed: Known = {}
-        self.fresh = self.repeats = self.revisions = self.forgotten = 0
-
-    def packs(self) -> list[dict[bytes, bytes]]:
-        """Return new captures, packed as their blocks brought them."""
-        return [pack for packs in self._packs.values() for pack in packs]
-
-    def of(self, block: EncodedBlock, *, revise: bool) -> Sequence[EncodedRow]:
-        """Return the rows that are to be journaled: new ones, and revisions as such; all of them where all are new."""
-        captures, template = self._captures, block.template
-        number = captures.stream((template.meter, template.layout.profile))
-        keys = captures.keys(number, block.rows)
-        if all(map(lt, keys, keys[1:])) and captures.is_newer(number, keys[0]):
-            self.fresh += len(keys)
-            captures.note_newest(number, keys[-1])
-            if len(keys) == 1:  # alone it takes less room unpacked
-                self.changed[keys[0]] = (block.rows[0].value_hash, 1)
-            else:
-                pack = {key: row.value_hash for key, row in zip(keys, block.rows, strict=True)}
-                self._packs.setdefault(number, []).append(pack)
-            return block.rows
-        return self._looked_up(number, keys, block, revise=revise)
-
-    def _looked_up(
-        self, number: int, keys: Sequence[bytes], block: EncodedBlock, *, revise: bool
-    ) -> Sequence[EncodedRow]:
-        captures, changed = self._captures, self.changed
-        # Of two that are alike in one group the second is a repeat.
-        changed |= {key: (value, 1) for pack in self._packs.pop(number, ()) for key, value in pack.items()}
-        known = captures.known(number, keys)
-        captures.note_newest(number, max(keys))
-        forgets = captures.any_forgotten(number)
-        taken: list[EncodedRow] = []
-        plain = True
-        for key, row in zip(keys, block.rows, strict=True):
-            old = changed.get(key) or known.get(key)
-            if old is None:
-                if forgets and captures.was_forgotten(key):
-                    self.forgotten += 1
-                    continue
-                self.fresh += 1
-                changed[key] = (row.value_hash, 1)
-            elif not revise or _is_repeat(old[0], block, row):
-                self.repeats += 1
-                continue
-            else:
-                plain = False
-                self.revisions += 1
-                changed[key] = (row.value_hash, old[1] + 1)
-                row = row._replace(body=revised(row.body, old[1] + 1))
-            taken.append(row)
-        return block.rows if plain and len(taken) == len(block.rows) else taken
-
-
-def _is_repeat(held: bytes, block: EncodedBlock, row: EncodedRow) -> bool:
-    if len(held) == OLD_HASH:
-        return held == hash_of_version_1(block, row)
-    return is_repeat(held, row.value_hash)
-
-
 def _gap_row(seq: int, profile: str, body: bytes, at: int) -> EntryRow:
     return EntryRow(seq, EntryKind.GAP.value, profile, at, body, seq).sealed()
 
@@ -608,12 +463,3 @@ def _is_whole(entries: Sequence[Entry | Damaged], first: int) -> bool:
             return False
         due = entry.last + 1
     return True
-
-
-def _end(seq: int, last: object) -> int:
-    """Return where the newest entry ends.
-
-    An end that cannot be is damage: the file then shows less than what stands beside it says, and goes on under
-    another name, so that no number is given twice.
-    """
-    return last if isinstance(last, int) and seq <= last < seq + MAX_CAPTURES else seq

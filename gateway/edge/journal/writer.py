@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.board import Board
+from gateway.edge.journal.cursors import CONSUMER
 from gateway.edge.journal.disk import reserve_octets
 from gateway.edge.journal.entry import Entry, JournalBatch, RefusedEntry, SeqRange
 from gateway.edge.journal.file import JournalDamaged, mark_suspect
@@ -22,7 +23,7 @@ from gateway.edge.journal.generation import contradiction
 from gateway.edge.journal.housekeeping import Housekeeping, acknowledged
 from gateway.edge.journal.letters import tombstone
 from gateway.edge.journal.limits import JournalLimits, JournalStatistics
-from gateway.edge.journal.store import CONSUMER, Applied, JournalStore
+from gateway.edge.journal.store import Applied, JournalStore
 from gateway.errors import JournalError, JournalFull
 from protocols.session import Clock
 
@@ -184,7 +185,7 @@ class JournalWriter:
     def proof(self, cursor: str) -> str | None:
         """Return the proof of a cursor's last move."""
         with self._mutex:
-            return self._proofs.get(cursor) or self.store.proofs.get(cursor)
+            return self._proofs.get(cursor) or self.store.cursors.proofs.get(cursor)
 
     async def heard(self, generation: Generation, seq: int) -> bool:
         """Take a peer's proof of a generation of this journal; return whether it goes on under another uuid."""

@@ -14,7 +14,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
 from gateway.edge.polling.absences import Absences
 from gateway.edge.polling.event_logs import EventLogs
-from gateway.edge.polling.rhythm import SETTLED, Rhythm, stored_rhythm
+from gateway.edge.polling.rhythm import SETTLED, Rhythm, Span, stored_rhythm
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.settling import Settlement
 from gateway.edge.polling.takings import Settle, Takings
@@ -121,10 +121,12 @@ class Collector:
         *,
         clock: MeterEvidence,
         takings: Takings,
+        span: Span | None = None,
         more: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Read one profile; what is new of it goes into `takings`.
 
+        With a `span` that is read from the meter's memory once more, whatever the watermark says.
         A long memory is read window by window: `more` is asked before each whether the line may be held on. Returns
         whether all was read; else the rest is read from the watermark on, as after a fault.
 
@@ -143,6 +145,9 @@ class Collector:
             absences=self._absences,
         )
         self._absences.is_back(meter)
+        if span is not None:
+            await self._reread(reading, *span)
+            return True
         if profile is ProfileName.EVENTS:
             await self._collect_events(reading)
         elif profile in STORED:
@@ -153,6 +158,14 @@ class Collector:
         if profile in SETTLED:
             await self._retry_gaps(reading)
         return True
+
+    async def _reread(self, reading: _ProfileReading, since: datetime, until: datetime) -> None:
+        rows = [(row.start, row.at) for row in await reading.reread(since, until)]
+        if reading.profile not in SETTLED:
+            return
+        for gap in await self._journal.open_gaps(reading.meter, reading.profile.value):
+            if gaps.covers(rows, gap, reading.zone):
+                self._close(reading, gap, gaps.FILLED)
 
     async def _collect_events(self, reading: _ProfileReading) -> None:
         """Read the event logs that may have news; the watermark moves up to when all of them were read."""

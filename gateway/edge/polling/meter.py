@@ -21,6 +21,7 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.pace import MeterPace
+from gateway.edge.polling.rhythm import Span
 from gateway.edge.polling.schedule import LAST_RETRY, PolledMeter, Schedule
 from gateway.edge.polling.takings import Takings
 from gateway.edge.polling.turns import NEVER
@@ -117,11 +118,17 @@ class MeterPoll:
     # -- doing
 
     async def attempt(
-        self, profiles: Sequence[ProfileName], more: Callable[[], bool] = lambda: True
+        self,
+        profiles: Sequence[ProfileName],
+        span: Span | None = None,
+        *,
+        more: Callable[[], bool] = lambda: True,
     ) -> MeterReport:
         """Open a session and read these profiles; every failure but JournalError ends up in the report.
 
-        Of a long memory a part is read at least; `more` is asked whether the line may be held on for the rest.
+        With a `span` their rows of that are read once more, and when they are due stays as it is. Of a long memory a
+        part is read at least; `more` is asked whether the line may be held on for the rest.
+
         What was read is on its way into the journal on return, and counted in the report once it is `durable`.
         A cancel leaves what was taken; the profile in hand is read again from its watermark.
         """
@@ -146,7 +153,7 @@ class MeterPoll:
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
                 for profile in wanted:
-                    await self._collect(session, profile, clock, takings, more)
+                    await self._collect(session, profile, clock, takings, span, more)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
             takings.refuse(error)
@@ -259,11 +266,12 @@ class MeterPoll:
         profile: ProfileName,
         clock: MeterEvidence,
         takings: Takings,
+        span: Span | None,
         more: Callable[[], bool],
     ) -> None:
         try:
             whole = await self._collector.collect(
-                session, self.meter, profile, clock=clock, takings=takings, more=more
+                session, self.meter, profile, clock=clock, takings=takings, span=span, more=more
             )
         except NotSupported as error:
             if profile in self._once_read:
@@ -275,10 +283,10 @@ class MeterPoll:
             return
         self._once_read.add(profile)
         takings.captures[profile.value] += 0  # to be told, whether anything of it is new or not
-        if whole:
-            self.pace.read(profile, self._clock.now())
-        else:
+        if not whole:
             self.pace.behind(profile, self._clock.now())
+        elif span is None:
+            self.pace.read(profile, self._clock.now())
 
     # -- outcome
 

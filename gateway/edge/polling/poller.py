@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 from gateway.backoff import Backoff
 from gateway.edge.polling.admission import Urgency
@@ -17,8 +16,10 @@ from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll, Turn
 from gateway.edge.polling.line_state import REVIVE_EVERY
+from gateway.edge.polling.means import OpenSession, PushingMeters
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
+from gateway.edge.polling.rhythm import Span
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.turns import Claim
 from gateway.edge.stamping.clocks import MeterClocks
@@ -26,29 +27,10 @@ from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.meters.owed import answers_owed
 from protocols.reading import ProfileName
-from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
+from protocols.session import SessionContext
 
 JOURNAL_RETRY = (2.0, 60.0)
 """While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
-
-
-class OpenSession(Protocol):
-    """How to open a session with a meter (`protocols.meters.open.open_session`)."""
-
-    def __call__(
-        self, line: Line, spec: MeterSpec, context: SessionContext, /, *, visit: Visit
-    ) -> AbstractAsyncContextManager[MeterSession]: ...
-
-
-class PushingMeters(Protocol):
-    """The meters that push or dial in: their lines are woken, and their sessions teach how pushes are read."""
-
-    @property
-    def meters(self) -> Collection[str]:
-        """Their identities, `GEN:12345678`."""
-
-    async def learn(self, meter: str, session: MeterSession) -> None:
-        """Use an open session with one of them, before its profiles are read."""
 
 
 class Poller:
@@ -249,6 +231,17 @@ class Poller:
         state, wanted = self._line_of(poll.meter.meter), profiles or poll.meter.profiles
         return await self._poll_asked(state, poll, wanted, Urgency.ORDERED)
 
+    async def backfill(
+        self, meter: str, profile: ProfileName, since: datetime, until: datetime
+    ) -> MeterReport:
+        """Read what a meter stored in a span once more and report; its turn comes when the line has nothing due.
+
+        A span should be a few days: others wait for its end. Raises KeyError for an unknown meter, JournalError.
+        """
+        poll = self._meters[meter]
+        state = self._line_of(poll.meter.meter)
+        return await self._poll_asked(state, poll, (profile,), Urgency.BACKFILL, (since, until))
+
     def reads(self, meter: str, profile: ProfileName) -> bool:
         """Say whether a profile of a meter is read here."""
         return meter in self._meters and profile in self._meters[meter].meter.profiles
@@ -321,18 +314,24 @@ class Poller:
         ]
 
     async def _poll_asked(
-        self, state: LinePoll, poll: MeterPoll, profiles: Sequence[ProfileName], urgency: Urgency
+        self,
+        state: LinePoll,
+        poll: MeterPoll,
+        profiles: Sequence[ProfileName],
+        urgency: Urgency,
+        span: Span | None = None,
     ) -> MeterReport:
         """Read a meter because somebody asked for it; raises JournalError."""
         report: MeterReport | None = None
         came_back = False
         while report is None:
             await poll.settled()  # here it holds no line
-            async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll):
+            about = None if span is None else span[1]
+            async with state.turn(urgency, f"reading {poll.meter.meter}", poll=poll, about=about):
                 if poll.under_way:
                     continue  # it was read while we waited for our turn
                 before, was_dead = self._clock.now(), poll.dead
-                report = await poll.attempt(profiles)
+                report = await poll.attempt(profiles, span)
                 came_back = state.heard(poll, before, was_dead=was_dead)
         if came_back:
             self._power_is_back(poll)
@@ -347,7 +346,7 @@ class Poller:
                 before = self._clock.now()
                 try:
                     due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
-                    await poll.attempt(due, lambda: not state.is_wanted(poll.meter.meter))
+                    await poll.attempt(due, more=lambda: not state.is_wanted(poll.meter.meter))
                 except JournalError:
                     return  # `_journaled` hears it, too
             came_back = state.attempted(poll, claim, before)

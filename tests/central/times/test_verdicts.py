@@ -13,7 +13,7 @@ import pytest
 
 from gateway.central.directory.messages import standing_messages
 from gateway.central.directory.service import sweep
-from gateway.central.intake.times import TimeService
+from gateway.central.intake.times import RETOLD, TimeService
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import attributed, readings
 from gateway.central.portal.view_models import IssueKind
@@ -224,6 +224,31 @@ async def test_better_evidence_moves_what_was_settled(central: Central) -> None:
     await central.settle()
     assert central.whose(one.capture_id) == (MOVED - HALF_HOUR, {"old"})
     assert [v.version for v in central.ledger.times.since(0, 10)] == [1, 2]
+
+
+async def test_an_edge_that_contradicts_itself_without_end_gets_no_verdicts_without_end(
+    central: Central,
+) -> None:
+    one = doubted(1, MOVED - HALF_HOUR, timedelta(days=3))
+    central.take([one])
+    central.clock.good = False
+
+    async def swings(count: int, now: datetime) -> None:
+        for turn in range(count):
+            central.service.told(status(now, began=BEGAN + timedelta(hours=turn % 2)), now)
+            await central.settle()
+
+    await swings(100, NOW)
+    assert len(central.ledger.times.since(0, 1_000)) == RETOLD + 1
+    assert "told more than 20 times" in (central.service.trouble or "")
+    await swings(1, NOW + timedelta(days=2))
+    assert len(central.ledger.times.since(0, 1_000)) <= RETOLD + 2
+    central.service.told(
+        status(NOW + timedelta(days=2), began=BEGAN + timedelta(hours=5)), NOW + timedelta(days=2)
+    )
+    await central.settle()
+    assert central.whose(one.capture_id) == (MOVED + 9 * HALF_HOUR, {"new"}), "heard again the day after"
+    assert central.service.trouble is None
 
 
 async def test_an_edge_that_contradicts_a_central_that_knows_the_time_is_not_heard(central: Central) -> None:

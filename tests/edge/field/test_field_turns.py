@@ -120,8 +120,31 @@ async def test_who_waits_is_told_why_and_how_long(tmp_path: Path) -> None:
         await line.close()
         await other.close()
     assert site.waits[0] == "the edge uses line bus-1 (reading GEN:7); your turn comes next"
+    assert len(site.waits) == 2
     assert "is lent to" in site.waits[1]
     assert "for `read GEN:1`" in site.waits[1]
+
+
+@pytest.mark.virtual_time
+async def test_who_waits_long_is_told_now_and_then_with_the_time_that_is_left(tmp_path: Path) -> None:
+    async with echoing(tmp_path) as site:
+        site.lender.visit = 4.0
+        line = site.command()
+
+        async def many_turns() -> None:
+            for _ in range(30):
+                async with line.exclusive() as io:
+                    await io.send(b"x")
+                    await io.receive(5)
+
+        working = asyncio.create_task(many_turns())
+        while not working.done():
+            async with site.lender.polling:
+                await asyncio.sleep(4.0)
+            await asyncio.sleep(0.001)
+        await line.close()
+    assert site.waits[0] == "the edge uses line bus-1 (reading GEN:7); your turn comes in about 4 s"
+    assert len(site.waits) == 4, "30 turns in two minutes"
 
 
 @pytest.mark.virtual_time

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract.blocks import EncodedBlock
+from gateway.contract.blocks import EncodedBlock, Keyed
 from gateway.contract.messages import Gap
-from gateway.edge.journal import captures, housekeeping, letters, store, writer
+from gateway.edge.journal import captures, cursors, housekeeping, letters, store, templates, writer
 from gateway.edge.journal.captures import CAPTURE_OCTETS, horizon, merged
 from gateway.edge.journal.entry import EntryKind, GapRecord, JournalBatch
 from gateway.edge.journal.journal import Journal
@@ -306,9 +306,22 @@ def test_cursors_that_nobody_names_go_oldest_first(file: JournalStore) -> None:
         file.apply([], {f"@ack/stranger-{n}": n}, T0 + n * DAY)
     file.apply([], {"mqtt": 5}, T0)
     file.bound_cursors({"mqtt", "@ack/stranger-1"})
-    assert len(file.cursors) == store.MAX_CURSORS
+    assert len(file.cursors) == cursors.MAX_CURSORS
     assert {"mqtt", "@ack/stranger-1", "@ack/stranger-99"} <= set(file.cursors)
-    assert file._db.execute("select count(*) from cursor").fetchone()[0] == store.MAX_CURSORS
+    assert file._db.execute("select count(*) from cursor").fetchone()[0] == cursors.MAX_CURSORS
+
+
+async def test_housekeeping_looks_after_cursors_and_templates(tmp_path: Path) -> None:
+    file, layout = JournalStore(tmp_path / "j.db", now=T0), Keyed.of({"profile": "of no entry"})
+    for n in range(100):
+        file.apply([], {f"@ack/stranger-{n}": n}, T0 + n * DAY)
+    file._db.execute("insert into template values (?, ?, ?)", (layout.key, layout.text, -2 * templates.SLACK))
+    file.close()
+    journal = await Journal.open(tmp_path / "j.db", clock=ManualClock(T0))
+    held = journal._writer.store
+    await until(lambda: len(held.cursors) == cursors.MAX_CURSORS)
+    await until(lambda: held.templates.get(layout.key) is None)
+    await journal.close()
 
 
 async def test_dead_letters_are_bounded_by_octets_too(tmp_path: Path) -> None:

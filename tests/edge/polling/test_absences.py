@@ -165,3 +165,20 @@ async def test_a_restart_in_an_outage_tells_nothing_twice(bench: Bench) -> None:
         (timedelta(hours=1), timedelta(hours=2)),
         (timedelta(hours=2), timedelta(hours=28)),
     ]
+
+
+async def test_a_backfill_reads_a_span_again_fills_its_gap_and_moves_nothing_else(bench: Bench) -> None:
+    meter = bench.add("1")
+    rows = [block(T0 - n * HALF) for n in range(20, -1, -1)]
+    meter.rows = rows[:5] + rows[8:]
+    poller = bench.poller(BLOCK)
+    await poller.poll_once()
+    mark = await bench.journal.watermark("GEN:1", "block_load")
+    [gap] = await bench.journal.open_gaps()
+    meter.rows = rows
+    report = await poller.backfill("GEN:1", BLOCK, gap.after, gap.until)
+    assert (report.error, report.captures["block_load"]) == (None, 3)
+    assert [g.state for g in await told(bench)] == ["open", "filled"]
+    assert await bench.journal.watermark("GEN:1", "block_load") == mark
+    again = await poller.backfill("GEN:1", BLOCK, rows[0].at, T0)
+    assert again.captures["block_load"] == 0

@@ -101,3 +101,11 @@ def test_a_clogged_segment_costs_the_others_nothing() -> None:
     late = admission.request(Route("fast", "meter"), Urgency.DUE)
     assert late in admission.admit(0.0)
     assert admission.running == 3
+
+
+def test_a_segment_carries_no_more_than_its_bound_whatever_its_hosts() -> None:
+    admission = Admission(AdmissionLimits(sessions=100, per_segment=4, per_host=2, pace=1e6), 0.0)
+    tickets = [admission.request(Route("cell", f"meter {n}"), Urgency.DUE) for n in range(10)]
+    assert admission.admit(0.0) == tickets[:4]
+    admission.leave(tickets[0])
+    assert admission.admit(1.0) == [tickets[4]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.contract.messages import rfc3339
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.polling.admission import AdmissionLimits, Urgency
@@ -472,6 +473,7 @@ def test_meters_come_due_spread_over_the_first_twenty_minutes() -> None:
         "no more than in ten minutes"
     )
     one = schedule.next_due(BLOCK, at, meter="GEN:7")
+    assert rfc3339(one) == "2026-11-23T10:02:48.296235Z", "the same in every run of the program"
     assert schedule.next_due(BLOCK, one, meter="GEN:7") == one + HALF, "always at its own place"
     assert schedule.next_due(BLOCK, one - timedelta(seconds=1), meter="GEN:7") == one
 

@@ -39,14 +39,12 @@ from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterConfigError
 from protocols.reading import Obis, ProfileName
 from protocols.unused import UnusedFrames
-from tests.support.dlms.pushes import apdus_of, ciphered
+from tests.support.dlms.pushes import apdus_of, ciphered, octets_of
 from tests.support.journal_records import captures_of
-from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, until
 
 HOST = "127.0.0.1"
 CLOCK = SystemClock()
-CASES = ROOT / "tests" / "protocols" / "dlms" / "push" / "cases"
 EK, AK = bytes.fromhex("00112233445566778899AABBCCDDEEFF"), bytes.fromhex("FFEEDDCCBBAA99887766554433221100")
 KEYS = Keys(encryption=EK, authentication=AK)
 ACME = """
@@ -63,11 +61,6 @@ fields = [
   "device_id",
 ]
 """
-
-
-def octets_of(case: str) -> bytes:
-    lines = (CASES / f"{case}.txt").read_text().splitlines()
-    return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
 
 
 def config_of(tmp_path: Path, meter: str, zone: str = "Europe/Oslo", **push: Any) -> Config:

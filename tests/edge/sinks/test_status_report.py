@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from gateway.contract.topics import Topics
 from gateway.edge.journal.journal import Journal
 from gateway.edge.sinks import status_report
 from gateway.edge.sinks.status_report import Row, StatusReporter, fitted, split
+from gateway.errors import PeerRefusedData
 from gateway.mqtt.connection import connect
 from tests.support.check_sink import running, wait_cursor
 from tests.support.contract_schemas import validate
@@ -130,6 +132,30 @@ class _Rows:
 
     def all(self) -> Iterator[tuple[int, Row]]:
         return iter(self.rows)
+
+
+class _Refuses:
+    """A connection to a broker that takes no changes."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def send(self, topic: str, payload: bytes, **_: object) -> asyncio.Future[None]:
+        self.asked.append(topic)
+        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if topic.endswith("changes"):
+            receipt.set_exception(PeerRefusedData("too large"))
+        else:
+            receipt.set_result(None)
+        return receipt
+
+
+async def test_changes_that_are_refused_are_not_asked_for_each_second() -> None:
+    reporter = StatusReporter(Topics("kanpur"), "edge-1", status=status_of, health=Health(5))
+    connection, heartbeat = _Refuses(), status_report._Heartbeat()
+    for _ in range(10):
+        await reporter._tell(connection, heartbeat)  # type: ignore[arg-type]
+    assert sum(topic.endswith("changes") for topic in connection.asked) == 1
 
 
 async def test_everything_is_told_once_and_then_what_changed(broker: Mosquitto, journal: Journal) -> None:

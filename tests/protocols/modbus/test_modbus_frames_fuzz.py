@@ -13,6 +13,7 @@ from protocols.modbus.frames import AsciiFrames, Frames, RtuFrames, TcpFrames, f
 from protocols.modbus.hunt import MAX_FRAME, Hunt
 from protocols.modbus.requests import Answer, Request
 from tests.support.modbus.raw_meters import ascii_frame, rtu_frame, tcp_frame
+from tests.support.steps import steps_of
 
 ASKED = Request(unit=5, function=4, address=0x46, count=2)
 DATA = st.binary(min_size=4, max_size=4)
@@ -149,6 +150,30 @@ def test_tcp_frames_of_other_transactions_are_passed_over(data: bytes, other: by
     hunt = TcpFrames().hunt(ASKED)
     assert words(found(hunt, cut(late + tcp_frame(asked, 5, answer_pdu(data)), cuts))) == data
     assert [frame.transaction for frame in hunt.passed.frames] == [asked ^ 1]
+
+
+@given(code=st.integers(1, 255), before=NOISE, count=st.sampled_from((1, 2, 60)))
+def test_short_answers_are_found_as_soon_as_they_are_whole(code: int, before: bytes, count: int) -> None:
+    """Octet by octet, as slow lines give them; noise that may be a beginning is waited out by `found`."""
+    request = Request(unit=5, function=4, address=0x46, count=count)
+    frame = rtu_frame(5, bytes((0x84, code)))
+    hunt = RtuFrames().hunt(request)
+    answers = [hunt.feed(frame[at : at + 1]) for at in range(len(frame))]
+    assert answers[:-1] == [None] * 4
+    assert answers[-1] == Answer(exception=code)
+    behind = found(RtuFrames().hunt(request), cut(before + frame, list(range(40))))
+    assert behind is not None
+    assert behind.exception == code or count == 1  # some of the noise is an answer with one register
+
+
+def test_an_answer_in_pieces_costs_no_more_than_its_length() -> None:
+    def hunted(count: int) -> int:
+        request = Request(unit=5, function=4, address=0, count=count)
+        frame = rtu_frame(5, answer_pdu(bytes(2 * count)))
+        hunt = RtuFrames().hunt(request)
+        return steps_of(lambda: [hunt.feed(frame[at : at + 1]) for at in range(len(frame))])
+
+    assert hunted(120) < 2.5 * hunted(60)
 
 
 def test_a_flood_is_kept_to_one_frame() -> None:

@@ -260,6 +260,27 @@ async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
         again.close()
 
 
+async def test_an_end_that_closes_after_each_answer_is_known_after_a_restart() -> None:
+    """Case 7: what was learned on one line spares another run the requests in vain."""
+    far = play(RawMeters([Odd(5, sdm120(10_000_005))], "tcp"))
+
+    def closing(heard: Heard) -> list[Act]:
+        return [*far(heard), (0.0, b"")]
+
+    known: Known = {}
+    vain = []
+    for _ in range(2):
+        async with far_endpoint(closing) as line:
+            bus = Field(line, {5: Odd(5)}, JumpClock(NOON), "tcp", known)
+            for _ in range(3):
+                async with bus.session() as session:
+                    rows = [row async for row in session.read(LIVE)]
+                    assert whole(rows[0])
+            vain.append(line.statistics().sends - line.statistics().connects)
+    assert bus.of().closes_since == NOON
+    assert vain[0] > vain[1] == 0, "requests on a connection that was closed"
+
+
 async def test_a_dead_meter_costs_one_wait_and_one_that_dies_few() -> None:
     silent_from = 0
 

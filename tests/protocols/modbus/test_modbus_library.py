@@ -15,6 +15,7 @@ from protocols.errors import MeterConfigError
 from protocols.modbus.library import (
     MAX_BASES,
     MAX_FILE,
+    MAX_MISTAKES,
     ModelMistakes,
     all_models,
     forget_models,
@@ -386,6 +387,17 @@ def test_a_damaged_file_is_a_model_or_is_refused_with_its_place(data: st.DataObj
 def test_hostile_files_are_refused(text: str) -> None:
     with pytest.raises(MeterConfigError):
         parse_model(text, where="hostile.toml")
+
+
+def test_what_would_take_for_ever_is_refused_at_once() -> None:
+    assert "line 2 has more than 500 dots" in mistakes("\na" + ".a" * 30_000 + "=1")[0]
+    assert "not TOML" in mistakes("[" * 200_000)[0]
+
+
+def test_not_more_mistakes_are_told_than_somebody_reads() -> None:
+    found = mistakes("".join(f"k{number} = 1\n" for number in range(1000)))
+    assert len(found) == MAX_MISTAKES + 1
+    assert "mistakes in all; these are the first 64" in found[-1]
 
 
 def test_lines_are_those_of_the_file() -> None:

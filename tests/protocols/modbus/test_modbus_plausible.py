@@ -124,6 +124,14 @@ def test_what_no_register_can_show_is_suspect(value: Value, word: RemarkWord) ->
     assert register.read(wh(5_100))
 
 
+def test_a_power_of_more_than_its_kind_of_meter_can_carry_is_suspect() -> None:
+    power = Quantity.of("1-0:16.7.0")
+    house = Register(sanctioned_load=Decimal(1))
+    assert house.read_set({power: Number(9_800, 0, "W")}) == [], "a motor starts"
+    assert house.read_set({power: Number(98_000, 0, "W")}) == [power]
+    assert Register("abb-b23").read_set({power: Number(98_000, 0, "W")}) == []
+
+
 def test_a_value_that_the_meter_does_not_have_is_no_news() -> None:
     register = Register()
     assert register.read(Missing(MissingReason.SENTINEL))
@@ -248,7 +256,7 @@ def test_export_and_net_registers() -> None:
     assert (energy_kind(net), energy_kind(Quantity.of("1-0:36.8.0"))) == ("net", "net")
     assert energy_kind(Quantity.of("1-0:61.8.0")) == "growing"
     assert energy_kind(Quantity.of("1-0:1.29.0")) is None
-    assert limits_of(Quantity.of("1-0:33.7.0"))[1] == Decimal("1.05")
+    assert limits_of(Quantity.of("1-0:33.7.0"), Decimal(50_000))[1] == Decimal("1.05")
 
 
 def test_a_model_that_does_not_fit_makes_everything_suspect_that_nothing_else_confirms() -> None:

@@ -115,4 +115,4 @@ class MeterOverMonths(RuleBasedStateMachine):
 
 
 TestMeterOverMonths = MeterOverMonths.TestCase
-TestMeterOverMonths.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMeterOverMonths.settings = settings(max_examples=150, stateful_step_count=40)

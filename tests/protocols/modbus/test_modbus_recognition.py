@@ -220,6 +220,8 @@ values = [{ quantity = "1-0:1.29.0*255", offset = 2, type = "u16", scaler = -2, 
 
 async def test_an_interval_of_more_than_can_have_flowed_is_read_again_and_marked(panel: Panel) -> None:
     (panel.folder / "panel.toml").write_text(MODEL.replace("[fingerprint]", f"{LOG}\n[fingerprint]"))
+    assert panel.wanted.modbus is not None
+    panel.wanted = replace(panel.wanted, modbus=replace(panel.wanted.modbus, sanctioned_load=5.0))
     begun = NOON.replace(microsecond=0) - 4 * timedelta(minutes=30)
     for number, count in enumerate((120, 0xFFFF, 90, 0xFFFF)):
         time = divmod(int((begun + number * timedelta(minutes=30)).timestamp()), 65536)

@@ -214,6 +214,14 @@ async def test_the_serial_is_asked_again_after_silence(site: Site) -> None:
     assert site.proofs == 2
 
 
+async def test_the_serial_is_asked_again_when_the_meter_was_not_read_for_long(site: Site) -> None:
+    await site.read()
+    await site.read(after=timedelta(hours=1))
+    assert site.proofs == 1
+    await site.read(after=timedelta(hours=3))
+    assert site.proofs == 2
+
+
 async def test_the_serial_is_asked_again_when_the_clock_was_set_back(site: Site) -> None:
     await site.read()
     await site.read(after=-timedelta(days=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from protocols.dlms.apdu import notification
@@ -15,9 +16,11 @@ from protocols.dlms.push.freshness import NOTHING, PushMark
 from protocols.dlms.push.receiver import PushReceiver
 from protocols.dlms.push.senders import PushPeer
 from protocols.dlms.security import suites
+from protocols.dlms.security.ciphering import KeySet
 from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
+from tests.support.paths import ROOT
 
 TITLE = b"GEN\x00\x00\x00\x04\xd2"
 
@@ -34,6 +37,27 @@ ALERT_SETUP = Obis(0, 4, 25, 9, 0)
 BITS = "".join("1" if i in (84, 85) else "0" for i in range(128))
 
 METER = PushPeer(name="GEN:1234", title=TITLE, devices=frozenset({"1234", "GEN1234", "GEN:1234"}))
+
+
+CASES = ROOT / "tests" / "protocols" / "dlms" / "push" / "cases"
+"""Octets of pushes from the field, one file each with its source."""
+
+
+def octets_of(name: str) -> bytes:
+    """Return the octets of a case from the field."""
+    lines = (CASES / f"{name}.txt").read_text("utf-8").splitlines()
+    return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
+
+
+def case(name: str) -> tuple[bytes, KeySet | None]:
+    """Return octets and keys of a case from the field."""
+    lines = (CASES / f"{name}.txt").read_text("utf-8").splitlines()
+    found = {m[1]: bytes.fromhex(m[2]) for line in lines if (m := re.match(r"# (\w+_key): (\w+)", line))}
+    keys = None
+    if "encryption_key" in found:
+        authentication = found.get("authentication_key", bytes(16))
+        keys = KeySet(keys=Keys(encryption=found["encryption_key"], authentication=authentication))
+    return octets_of(name), keys
 
 
 class Ring:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.edge.field.client import EdgeLine
+from gateway.edge.field.edge_line import EdgeLine
 from gateway.edge.field.giver import FieldLimits, TurnGiver
 from gateway.edge.field.messages import Called, Wire
 from gateway.edge.field.server import FieldServer
@@ -26,6 +26,7 @@ class OneLine:
     line: Line
     bus: bool = False
     other: Line | None = None
+    visit: float | None = None
     polling: asyncio.Lock = field(default_factory=asyncio.Lock)
     wires: list[Wire] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -38,6 +39,9 @@ class OneLine:
 
     def talk(self, line: str) -> str | None:
         return "reading GEN:7" if self.polling.locked() else None
+
+    def usual_visit(self, line: str) -> float | None:
+        return self.visit
 
     @asynccontextmanager
     async def lend(self, line: str, reason: str, *, meter: str | None, within: float) -> AsyncIterator[Line]:

@@ -34,14 +34,13 @@ from protocols.reading import Obis
 from protocols.session import COMPANIONS
 from protocols.toml_lines import TomlLines
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
-from tests.support.dlms.pushes import ALERT, FRAMED, datagram
+from tests.support.dlms.pushes import ALERT, FRAMED, datagram, octets_of
 from tests.support.dlms.random_profiles import layout_of, maker_of
 from tests.support.paths import ROOT
 from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
 Target_ = Callable[[bytes], object]
 TRACES = ROOT / "tests" / "protocols" / "dlms" / "traces"
-CASES = ROOT / "tests" / "protocols" / "dlms" / "push" / "cases"
 DECLARED = ROOT / "protocols" / "dlms" / "companion"
 PUSHES = {
     "spodes": "ru-spodes-energies",
@@ -186,9 +185,7 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
 def _pushes() -> Iterator[bytes]:
     """Give pushes from the field behind the number of the companion that reads them."""
     for name, case in PUSHES.items():
-        lines = (CASES / f"{case}.txt").read_text("utf-8").splitlines()
-        octets = bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
-        yield bytes((COMPANIONS.index(name),)) + octets
+        yield bytes((COMPANIONS.index(name),)) + octets_of(case)
 
 
 def _captures() -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -17,5 +17,5 @@ class TestClient(_TestClient):
 
     __test__ = False
 
-    def __init__(self, app: FastAPI, *, client: tuple[str, int] = ("127.0.0.1", 50000), **more: Any) -> None:
+    def __init__(self, app: ASGIApp, *, client: tuple[str, int] = ("127.0.0.1", 50000), **more: Any) -> None:
         super().__init__(app, client=client, **more)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -37,27 +35,14 @@ from protocols.dlms.push.explain import ExplainedPush, explained
 from protocols.dlms.push.framing import PushStream
 from protocols.dlms.push.places import MAX_CELLS, NoForm
 from protocols.dlms.push.values import value_set
-from protocols.dlms.security.ciphering import KeySet
-from protocols.dlms.security.suites import Keys
 from protocols.errors import MeterProtocolError
 from protocols.reading import Bits, Missing, MissingReason, Number, Obis, ProfileName, ReadingSet, Text, Value
+from tests.support.dlms.pushes import case
 
-CASES = Path(__file__).parent / "cases"
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 OSLO = ZoneInfo("Europe/Oslo")
 CLOCK = bytes.fromhex("07E60102070E2512FF800000")
 LIST_OF_A_METER = 40
-
-
-def case(name: str) -> tuple[bytes, KeySet | None]:
-    """Octets and keys of a case file."""
-    lines = (CASES / f"{name}.txt").read_text().splitlines()
-    found = {m[1]: bytes.fromhex(m[2]) for line in lines if (m := re.match(r"# (\w+_key): (\w+)", line))}
-    keys = None
-    if "encryption_key" in found:
-        authentication = found.get("authentication_key", bytes(16))
-        keys = KeySet(keys=Keys(encryption=found["encryption_key"], authentication=authentication))
-    return bytes.fromhex("".join(line for line in lines if not line.startswith("#"))), keys
 
 
 @lru_cache
