@@ -34,7 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.bus_dead import measure_dead
-from bench.bus_roles import BAUD, LIVE, PACE, BusMeter, Edge, quiet
+from bench.bus_roles import BAUD, LIVE, PACE, UNITS, BusMeter, Edge, quiet
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from protocols.lines.serial import SerialLine
@@ -191,10 +191,9 @@ def measure_plans(maps: int) -> dict[str, float]:
 
 def measure_tcp(count: int) -> dict[str, float]:
     """Read meters behind Modbus TCP."""
-    meters = meters_on(MODELS, count)
-    with role("gateways", argument(meters[:247])) as served:
-        port = served.hear()["port"]
-        with role("tcp", port, 8, argument(meters)) as edge:
+    meters = meters_on(MODELS, count, units=UNITS)
+    with role("gateways", argument(meters)) as served:
+        with role("tcp", json.dumps(served.hear()["ports"]), argument(meters)) as edge:
             found = edge.hear()
     return {
         "tcp_meters_per_s": found["meters_per_s"],
@@ -211,7 +210,7 @@ def main(*, quick: bool) -> None:
     result["vs_pymodbus_blocks"] = min(one["peer"] for one in buses)
     result["requests_early"] = sum(one["early"] for one in buses)
     result |= measure_tcp(120 if quick else 1000)
-    result |= measure_dead(1 if quick else 24)
+    result |= measure_dead(1 if quick else 8)
     for name, goal in (
         ("efficiency_30_meters", ">= 0.97"),
         ("vs_pymodbus_blocks", ">= 1.0"),

@@ -54,6 +54,8 @@ FIFO = 14
 """Octets after which a UART hands over what came."""
 LIVE = (ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT)
 HOST = "127.0.0.1"
+UNITS, PER_CONNECTION = 240, 8
+"""Meters behind a TCP port, and of these on a connection."""
 PATIENCE = 60.0
 """Seconds after which a round that does not end is given up."""
 
@@ -233,20 +235,27 @@ def pymodbus(device: str, rounds: str, requests: str) -> None:
 
 
 async def gateways(meters: str) -> None:
-    """Serve meters behind one TCP port, at once."""
-    cells = {meter.unit: meter.cells() for meter in meters_of(meters)}
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        buffer = bytearray()
-        while octets := await reader.read(4096):
-            buffer += octets
-            for asked in take_mbap(buffer):
-                writer.write(asked.frame(asked.unit, answer(cells[asked.unit], asked.pdu)))
-        writer.close()
-
-    server = await asyncio.start_server(serve, HOST, 0, backlog=1024)
-    say(port=server.sockets[0].getsockname()[1])
+    """Serve meters at once, UNITS of them behind each TCP port."""
+    wanted, ports = meters_of(meters), []
+    for start in range(0, len(wanted), UNITS):
+        cells = {meter.unit: meter.cells() for meter in wanted[start : start + UNITS]}
+        server = await asyncio.start_server(partial(_serve, cells), HOST, 0, backlog=1024)
+        ports.append(server.sockets[0].getsockname()[1])
+    say(ports=ports)
     await asyncio.to_thread(sys.stdin.readline)
+
+
+async def _serve(
+    cells: Mapping[int, Mapping[tuple[int, int], int]],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    buffer = bytearray()
+    while octets := await reader.read(4096):
+        buffer += octets
+        for asked in take_mbap(buffer):
+            writer.write(asked.frame(asked.unit, answer(cells[asked.unit], asked.pdu)))
+    writer.close()
 
 
 def quiet() -> None:
@@ -312,20 +321,21 @@ class Edge:
         self._known.close()
 
 
-async def tcp(port: str, per_line: str, meters: str) -> None:
-    """Read meters by Modbus TCP, `per_line` of them on one connection; tell rate and memory."""
+async def tcp(ports: str, meters: str) -> None:
+    """Read meters by Modbus TCP, PER_CONNECTION of them on each connection; tell rate and memory."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         journal = await Journal.open(folder / "journal.db", clock=SystemClock())
         wanted = meters_of(meters)
         # One meter first: modules, models and plans that all of them share are no meter's.
-        lines: dict[str, Line] = {"first": TcpLine("first", HOST, int(port))}
+        served: list[int] = json.loads(ports)
+        lines: dict[str, Line] = {"first": TcpLine("first", HOST, served[0])}
         alone = Edge(folder, journal, lines, [wanted[0].polled("first", "tcp")])
         await alone.round()
         await alone.end()
         before = rss()
-        names = [f"line{number // int(per_line)}" for number in range(len(wanted))]
-        lines |= {name: TcpLine(name, HOST, int(port)) for name in names}
+        names = [f"line{number // PER_CONNECTION}" for number in range(len(wanted))]
+        lines |= {name: TcpLine(name, HOST, served[n // UNITS]) for n, name in enumerate(names)}
         edge = Edge(folder, journal, lines, [m.polled(n, "tcp") for n, m in zip(names, wanted, strict=True)])
         await edge.round()
         spent = min([await edge.round() for _ in range(2)])
