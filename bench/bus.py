@@ -210,7 +210,7 @@ def main(*, quick: bool) -> None:
     result["vs_pymodbus_blocks"] = min(one["peer"] for one in buses)
     result["requests_early"] = sum(one["early"] for one in buses)
     result |= measure_tcp(120 if quick else 1000)
-    result |= measure_dead(1 if quick else 24)
+    result |= measure_dead(1 if quick else 8)
     for name, goal in (
         ("efficiency_30_meters", ">= 0.97"),
         ("vs_pymodbus_blocks", ">= 1.0"),

@@ -34,7 +34,7 @@ class EdgeBackfill:
         except ValueError as error:
             return Called(done=False, lines=(str(error),))
         log.info(
-            "backfill",
+            "backfill_asked",
             by=by,
             meter=meter,
             profile=profile.value,

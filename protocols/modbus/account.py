@@ -34,6 +34,12 @@ SECOND_WITHIN = 5.0
 """Seconds in which a second answer to one request comes, if one does."""
 MAX_BELIEVED = 32
 """Answers of one unit that are remembered, so that copies of them are known."""
+GATEWAY_PATIENCE = 5.0
+"""Seconds for which the word of a gateway on a silent meter is waited for until its manner is known."""
+IDLE_CONNECTION = 10.0
+"""Seconds without an octet after which a silent connection may be one that the far end knows no more."""
+REOPEN_REST = 60.0
+"""Seconds for which no new connection is tried again after one that was as silent as the last."""
 LEARNED_CLOSINGS = 2
 """Connections closed after their one answer, in succession, that make it a rule."""
 
@@ -44,6 +50,12 @@ class GatewayFacts:
 
     speaks_after: float | None = None
     keeps_silent: bool = False
+
+    def patience(self, wait: float) -> float:
+        """Return how long to wait for an answer or the gateway's word, where the meter alone is worth `wait`."""
+        if self.keeps_silent:
+            return wait
+        return max(wait, GATEWAY_PATIENCE if self.speaks_after is None else 1.2 * self.speaks_after + 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,11 @@ class ConnectionFacts:
     def expect_closings(self) -> None:
         """Take over from an earlier run that the far end takes one request a connection."""
         self.closings = max(self.closings, LEARNED_CLOSINGS)
+
+    def worth_another(self, now: float, *, idle: float, silences: int) -> bool:
+        """Say whether another connection may answer where this one is silent, and the last try is long enough ago."""
+        old, quiet = self.requests > 1, silences > 1
+        return ((old and quiet) or idle > IDLE_CONNECTION) and now >= self.reopened_in_vain_until
 
     def opened(self, number: int) -> None:
         """Take note of a new connection, unless it is the one that is known."""

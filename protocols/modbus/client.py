@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from protocols.errors import (
     AnswerOwed,
@@ -16,11 +15,11 @@ from protocols.errors import (
     MeterSilent,
 )
 from protocols.line import LineIO
-from protocols.modbus.account import GATEWAY_CODES, LineAccount
+from protocols.modbus.account import GATEWAY_CODES, GATEWAY_PATIENCE, REOPEN_REST, LineAccount
 from protocols.modbus.failure import no_answer, refusal
 from protocols.modbus.frames import Frames, frames_for
 from protocols.modbus.hunt import Hunt
-from protocols.modbus.latency import ENOUGH
+from protocols.modbus.latency import ENOUGH, Pauses
 from protocols.modbus.requests import Answer, Request
 
 __all__ = ["ModbusClient", "Pauses", "frames_for"]
@@ -40,24 +39,7 @@ BUSY_TRIES, BUSY_WAIT = 3, 0.2
 COPY_SILENCE = 0.1
 """Silence that is waited for before a request on a line where answers come twice, in seconds."""
 
-GATEWAY_PATIENCE = 5.0
-"""Seconds for which the word of a gateway on a silent meter is waited for until its manner is known."""
-
-IDLE_CONNECTION = 10.0
-"""Seconds without an octet after which a silent connection may be one that the far end knows no more."""
-
-REOPEN_REST = 60.0
-"""Seconds for which no new connection is tried again after one that was as silent as the last."""
-
 DEVICE_BUSY = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pauses:
-    """Seconds of silence that a meter needs: after its own answer, and after another unit was talked with."""
-
-    after_answer: float = 0.0
-    after_other_unit: float = 0.0
 
 
 class ModbusClient:
@@ -223,11 +205,10 @@ class ModbusClient:
 
     def _may_be_half_open(self, request: Request) -> bool:
         """Say whether a new connection is worth trying: this one is old, and gave no octet for a while."""
-        now, account = asyncio.get_running_loop().time(), self._account
-        old = account.connection.requests > 1 or self._asked - account.last_heard > IDLE_CONNECTION
-        quiet = account.silences > 1 or self._asked - account.last_heard > IDLE_CONNECTION
-        rested = now >= account.connection.reopened_in_vain_until
-        return self._redials and not request.writes and old and quiet and rested and not self._gateway_spoke
+        account, now = self._account, asyncio.get_running_loop().time()
+        idle = self._asked - account.last_heard
+        worth = account.connection.worth_another(now, idle=idle, silences=account.silences)
+        return worth and self._redials and not request.writes and not self._gateway_spoke
 
     async def _reopen(self) -> None:
         await self._io.reopen()
@@ -411,9 +392,5 @@ class ModbusClient:
 
     def _wait(self, unit: int) -> float:
         """Return how long to wait for an answer: for the meter, and for the word of a gateway before it."""
-        wait, gateway = self._patience(unit), self._account.gateway
-        if not self._hears_gateway or gateway.keeps_silent:
-            return wait
-        if gateway.speaks_after is None:
-            return max(wait, GATEWAY_PATIENCE)
-        return max(wait, 1.2 * gateway.speaks_after + 0.2)
+        wait = self._patience(unit)
+        return self._account.gateway.patience(wait) if self._hears_gateway else wait

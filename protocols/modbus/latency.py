@@ -50,3 +50,11 @@ class LatencyFacts:
             return first
         wait = max(1.5 * self.slowest + 0.02, self.usual + 4 * self.spread, min(LEAST, first))
         return min(max(wait, first) if self.answers < ENOUGH else wait, max(most, first))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pauses:
+    """Seconds of silence that a meter needs: after its own answer, and after another unit was talked with."""
+
+    after_answer: float = 0.0
+    after_other_unit: float = 0.0

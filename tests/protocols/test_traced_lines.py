@@ -343,6 +343,16 @@ def test_what_is_held_back_comes_in_the_end(octets: bytes, cuts: list[int]) -> N
     assert len(came) == len(octets)
 
 
+@pytest.mark.parametrize("length", range(8))
+def test_frames_that_count_too_few_octets_come_to_an_end(length: int) -> None:
+    """A meter could stop the whole gateway with one, where a trace was written."""
+    octets = bytes((0x7E, 0xA0, length)) + bytes(20)
+    assert len(PasswordMask()(octets)) == len(octets)
+    mask = ConversationMask()
+    mask.sent(encode(48, 1, aarq(mechanism=2)))
+    assert len(mask.received(octets) + mask.rest()) == len(octets)
+
+
 @given(st.binary(max_size=300))
 def test_a_mask_takes_any_octets(octets: bytes) -> None:
     assert len(PasswordMask()(octets)) == len(octets)

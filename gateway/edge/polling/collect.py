@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -122,10 +122,13 @@ class Collector:
         clock: MeterEvidence,
         takings: Takings,
         span: Span | None = None,
-    ) -> None:
+        more: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Read one profile; what is new of it goes into `takings`.
 
         With a `span` that is read from the meter's memory once more, whatever the watermark says.
+        A long memory is read window by window: `more` is asked before each whether the line may be held on. Returns
+        whether all was read; else the rest is read from the watermark on, as after a fault.
 
         Raises what the session raises (what was read before it is in the takings) and JournalError. A cancel
         leaves what was taken; the rest is read again from the watermark.
@@ -144,15 +147,17 @@ class Collector:
         self._absences.is_back(meter)
         if span is not None:
             await self._reread(reading, *span)
-            return
+            return True
         if profile is ProfileName.EVENTS:
             await self._collect_events(reading)
         elif profile in STORED:
-            await reading.read_stored(self._backfill)
+            if not await reading.read_stored(self._backfill, more):
+                return False
         else:
             await reading.read_present()
         if profile in SETTLED:
             await self._retry_gaps(reading)
+        return True
 
     async def _reread(self, reading: _ProfileReading, since: datetime, until: datetime) -> None:
         rows = [(row.start, row.at) for row in await reading.reread(since, until)]
@@ -261,9 +266,12 @@ class _ProfileReading:
                 missed = self.absences.before(self.polled, self.profile, last, mark)
         await self._append(rows, mark, missed)
 
-    async def read_stored(self, backfill: timedelta) -> None:
-        """Read what the meter stored since the watermark, window by window, oldest first."""
-        self._mark = await self.journal.watermark(self.meter, self.profile.value)
+    async def read_stored(self, backfill: timedelta, more: Callable[[], bool] = lambda: True) -> bool:
+        """Read what the meter stored since the watermark, window by window, oldest first.
+
+        Returns False where it ended early because `more` said no; never without having moved the watermark.
+        """
+        self._mark = begun_at = await self.journal.watermark(self.meter, self.profile.value)
         self._now = now = self._trusted_now()
         if now is None:
             # Without a trusted present there is no window and no gap: everything since the watermark is taken as
@@ -272,7 +280,7 @@ class _ProfileReading:
             first = None if present is None else present - backfill
             last = None if present is None or present <= self.clock.now() else present + DAY
             await self._read_window(self._since(first), last)
-            return
+            return True
         if self.seen.trusted:
             self._coverage = stored_rhythm(self.profile, self._mark, self.zone)
         since = self._since(now - backfill)
@@ -282,6 +290,9 @@ class _ProfileReading:
             until = end if since is None else min(since + WINDOW, end)
             await self._read_window(since, until)
             since = until
+            if since < end and self._mark != begun_at and not more():
+                return False
+        return True
 
     def _meters_present(self) -> datetime | None:
         """Return what the meter's clock shows now, by which its rows are dated; None where it was not looked at."""

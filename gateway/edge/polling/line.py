@@ -247,6 +247,10 @@ class LinePoll:
         came = self._came(poll)
         return self._state.heard(poll.meter.meter, began, self._free_at(), came, was_dead=was_dead)
 
+    def is_wanted(self, meter: str) -> bool:
+        """Say whether anybody beside a meter waits for the line."""
+        return self._state.is_wanted(self._clock.now(), meter)
+
     def revive(self) -> None:
         """Try all silent meters at once."""
         if self._state.revive(self._clock.now()):

@@ -70,6 +70,8 @@ class LineState:
 
         Returns whether a meter came back that had not answered.
         """
+        if claim.urgency is Urgency.BACKFILL and claim.meter in self.paces:
+            self.paces[claim.meter].window_took(max(0.0, (free_at - began).total_seconds()))
         if came in (Came.SILENCE, Came.OWED):
             self._account(claim, began, free_at, Urgency.SILENT)
         elif came is Came.LINE_FAILED or claim.urgency is Urgency.SILENT:
@@ -77,6 +79,12 @@ class LineState:
         else:
             self._account(claim, began, free_at, claim.urgency)
         return self.heard(claim.meter, began, free_at, came, was_dead=claim.urgency is Urgency.SILENT)
+
+    def is_wanted(self, now: datetime, meter: str) -> bool:
+        """Say whether somebody beside a meter, or who asked for a turn, waits for the line at `now`."""
+        return any(claim.ready <= now and claim.meter != meter for claim in self._claims(now)) or bool(
+            self.waiting
+        )
 
     def lent(self, claim: Claim, began: datetime, free_at: datetime) -> None:
         """Note the turn of somebody else."""
@@ -147,11 +155,10 @@ class LineState:
         held = max(self.retry_at or EVER, self._held_until)
         full = sum(pace.under_way for pace in self.paces.values()) >= AHEAD
         for pace in self.paces.values():
-            claim = pace.claim(held)
             # The journal's commit holds no line: the next meter is read meanwhile. But a meter's own next visit
             # waits for it, and so do all when more than AHEAD would be lost by a journal that refuses.
-            if claim.ready > now or not (full or pace.under_way):
-                yield claim
+            stays = full or pace.under_way
+            yield from (claim for claim in pace.claims(held) if claim.ready > now or not stays)
 
     def _account(self, claim: Claim, began: datetime, free_at: datetime, as_urgency: Urgency) -> None:
         seconds = max(0.0, (free_at - began).total_seconds())

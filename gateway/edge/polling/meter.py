@@ -117,10 +117,17 @@ class MeterPoll:
 
     # -- doing
 
-    async def attempt(self, profiles: Sequence[ProfileName], span: Span | None = None) -> MeterReport:
+    async def attempt(
+        self,
+        profiles: Sequence[ProfileName],
+        span: Span | None = None,
+        *,
+        more: Callable[[], bool] = lambda: True,
+    ) -> MeterReport:
         """Open a session and read these profiles; every failure but JournalError ends up in the report.
 
-        With a `span` their rows of that are read once more, and when they are due stays as it is.
+        With a `span` their rows of that are read once more, and when they are due stays as it is. Of a long memory a
+        part is read at least; `more` is asked whether the line may be held on for the rest.
 
         What was read is on its way into the journal on return, and counted in the report once it is `durable`.
         A cancel leaves what was taken; the profile in hand is read again from its watermark.
@@ -146,7 +153,7 @@ class MeterPoll:
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
                 for profile in wanted:
-                    await self._collect(session, profile, clock, takings, span)
+                    await self._collect(session, profile, clock, takings, span, more)
         except JournalError as error:
             # Not the meter's fault, and the next meter would fare no better: the poller waits.
             takings.refuse(error)
@@ -260,10 +267,11 @@ class MeterPoll:
         clock: MeterEvidence,
         takings: Takings,
         span: Span | None,
+        more: Callable[[], bool],
     ) -> None:
         try:
-            await self._collector.collect(
-                session, self.meter, profile, clock=clock, takings=takings, span=span
+            whole = await self._collector.collect(
+                session, self.meter, profile, clock=clock, takings=takings, span=span, more=more
             )
         except NotSupported as error:
             if profile in self._once_read:
@@ -275,7 +283,9 @@ class MeterPoll:
             return
         self._once_read.add(profile)
         takings.captures[profile.value] += 0  # to be told, whether anything of it is new or not
-        if span is None:
+        if not whole:
+            self.pace.behind(profile, self._clock.now())
+        elif span is None:
             self.pace.read(profile, self._clock.now())
 
     # -- outcome

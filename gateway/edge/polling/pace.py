@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -22,6 +22,10 @@ MOST_PATIENCE = timedelta(minutes=30)
 """Time after which anything due is late, though it be read once a week."""
 FIRST_SILENCE = 2.0
 """Seconds that an attempt without an answer takes before one was seen."""
+BACKFILL_WITHIN = timedelta(hours=1)
+"""Time after which the rest of a memory is late: of several the one that waited longest goes first."""
+FIRST_WINDOW = 20.0
+"""Seconds that a visit for such a rest takes before one was seen."""
 MARGIN = 1.1
 """How much longer the next one may take."""
 UNSUPPORTED_PROBE = timedelta(days=1)
@@ -49,6 +53,9 @@ class MeterPace:
         self._barred_until = EVER
         self._patient = False
         self._silences: deque[float] = deque([FIRST_SILENCE], maxlen=2)
+        self._behind: set[ProfileName] = set()
+        self._behind_since = EVER
+        self._windows: deque[float] = deque([FIRST_WINDOW], maxlen=2)
         self._claim: Claim | None = None
         self._claimed_for = EVER
 
@@ -56,18 +63,35 @@ class MeterPace:
 
     def next_at(self) -> datetime:
         """Return when it wants to be asked next."""
-        return max(self._retry_at or min(self._due.values(), default=NEVER), self._barred_until)
+        fresh = (at for profile, at in self._due.items() if profile not in self._behind)
+        return max(self._retry_at or min(fresh, default=NEVER), self._barred_until)
 
-    def due(self, now: datetime) -> list[ProfileName]:
-        """Return the profiles to read at `now`."""
-        return [profile for profile, at in self._due.items() if at <= now]
+    def due(self, now: datetime, *, rests: bool = True) -> list[ProfileName]:
+        """Return the profiles to read at `now`; without `rests` none of which only the rest of its memory is left."""
+        return [p for p, at in self._due.items() if at <= now and (rests or p not in self._behind)]
 
     def wanted(self, profiles: Sequence[ProfileName], now: datetime) -> list[ProfileName]:
         """Return those of some profiles that are worth asking for: not what the meter lacks."""
         return [p for p in profiles if p not in self.unsupported or self._due[p] <= now]
 
+    def claims(self, not_before: datetime = EVER) -> Iterator[Claim]:
+        """Yield what it wants of its line, and from when: no earlier than `not_before`.
+
+        Beside what is due that is the rest of a long memory, for which idle wire will do.
+        """
+        yield self.claim(not_before)
+        if self._behind and self._retry_at is None:
+            at = max(self._behind_since, self._barred_until, not_before)
+            yield Claim(
+                meter=self._meter.meter,
+                urgency=Urgency.BACKFILL,
+                ready=at,
+                wanted_by=at + BACKFILL_WITHIN,
+                worst=max(self._windows) * MARGIN,
+            )
+
     def claim(self, not_before: datetime = EVER) -> Claim:
-        """Return what it wants of its line, and from when: no earlier than `not_before`."""
+        """Return what it wants of its line for what is due or to be tried again."""
         if self._claim is not None and self._claimed_for == not_before:
             return self._claim  # asked for at each turn of the line, and changed by few
         at = self.next_at()
@@ -131,10 +155,21 @@ class MeterPace:
         """Note that a profile was read: it is due at its next time."""
         self._claim = None
         self.unsupported.discard(profile)
+        self._behind.discard(profile)
         if profile in self._due:
             self._due[profile] = self._schedule.next_due(
                 profile, now, self._meter.spec.zone, self._meter.meter
             )
+
+    def behind(self, profile: ProfileName, now: datetime) -> None:
+        """Note that a stored profile was read in part: the rest can wait for idle wire."""
+        self._claim = None
+        self._behind.add(profile)
+        self._behind_since = now
+
+    def window_took(self, seconds: float) -> None:
+        """Note how long a visit for such a rest took the line."""
+        self._windows.append(seconds)
 
     def lacks(self, profile: ProfileName, now: datetime) -> None:
         """Note that the meter has no such profile."""

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 from gateway.backoff import Backoff
 from gateway.edge.polling.admission import Urgency
@@ -17,6 +16,7 @@ from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll, Turn
 from gateway.edge.polling.line_state import REVIVE_EVERY
+from gateway.edge.polling.means import OpenSession, PushingMeters
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
 from gateway.edge.polling.rhythm import Span
@@ -27,29 +27,10 @@ from gateway.errors import JournalError
 from protocols.line import Line
 from protocols.meters.owed import answers_owed
 from protocols.reading import ProfileName
-from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
+from protocols.session import SessionContext
 
 JOURNAL_RETRY = (2.0, 60.0)
 """While the journal takes nothing, each line tries again after 2 s … 60 s; the meters keep their history."""
-
-
-class OpenSession(Protocol):
-    """How to open a session with a meter (`protocols.meters.open.open_session`)."""
-
-    def __call__(
-        self, line: Line, spec: MeterSpec, context: SessionContext, /, *, visit: Visit
-    ) -> AbstractAsyncContextManager[MeterSession]: ...
-
-
-class PushingMeters(Protocol):
-    """The meters that push or dial in: their lines are woken, and their sessions teach how pushes are read."""
-
-    @property
-    def meters(self) -> Collection[str]:
-        """Their identities, `GEN:12345678`."""
-
-    async def learn(self, meter: str, session: MeterSession) -> None:
-        """Use an open session with one of them, before its profiles are read."""
 
 
 class Poller:
@@ -364,7 +345,8 @@ class Poller:
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    await poll.attempt(poll.pace.due(before))
+                    due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
+                    await poll.attempt(due, more=lambda: not state.is_wanted(poll.meter.meter))
                 except JournalError:
                     return  # `_journaled` hears it, too
             came_back = state.attempted(poll, claim, before)

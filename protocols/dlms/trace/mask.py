@@ -21,6 +21,8 @@ GUESSABLE = frozenset((1, 2, 3, 4, 6))
 """Mechanisms whose secret is a text that could be guessed: LLS, and HLS but for GMAC and ECDSA."""
 MAX_HELD = 4096
 """Octets of an answer that are held back until it is whole: more are no AARE and no HLS answer."""
+_SHORTEST = 7
+"""Octets that an HDLC frame counts at least: what counts fewer is none, and reading it would come to no end."""
 _REACH = 40
 """Octets that may lie between the mechanism's name and the secret, and that are kept of a segment before."""
 _WINDOW = 7
@@ -285,8 +287,9 @@ def _frame(octets: bytearray, at: int) -> tuple[int, int, int, bool] | None:
         at += 1
     if len(octets) - at < 9 or octets[at] & 0xF0 != FORMAT_TYPE:
         return None if at < len(octets) else (at, at, at, False)
-    end = at + ((octets[at] & 7) << 8 | octets[at + 1])
-    if end > len(octets):
+    length = (octets[at] & 7) << 8 | octets[at + 1]
+    end = at + length
+    if end > len(octets) or length < _SHORTEST:
         return None
     info = at + 2
     for _ in range(2):  # destination and source end with an odd octet

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.edge.polling.admission import Urgency
@@ -190,7 +190,7 @@ class Used:
     """Seconds of turns of some urgencies that began in a span."""
 
     def __init__(self, turns: list[Turn], urgencies: Collection[Urgency]) -> None:
-        mine = [turn for turn in turns if turn.urgency in urgencies]
+        mine = [turn for turn in turns if turn.claimed in urgencies]
         self._began = [turn.began for turn in mine]
         self._sums = list(accumulate((turn.seconds for turn in mine), initial=0.0))
 
@@ -198,7 +198,15 @@ class Used:
         return self._sums[bisect_left(self._began, end)] - self._sums[bisect_left(self._began, begin)]
 
 
+BACK_UNDER_ORDERS = Load(
+    days=1,
+    meters=((1, 0.05, 0.2, 0.0, ()), (1, 0.05, 6.0, 0.0, ((0.0, 300),))),
+    streams=(Stream(Urgency.ORDERED, every=0.05, long=10.0, burst=False),),
+)
+
+
 @given(LOADS)
+@example(BACK_UNDER_ORDERS)
 @settings(max_examples=30)
 def test_whatever_the_load_nobody_starves_and_nobody_takes_more_than_his_share(load: Load) -> None:
     simulation = load.simulation()
@@ -211,17 +219,17 @@ def test_whatever_the_load_nobody_starves_and_nobody_takes_more_than_his_share(l
             taken = cost(turns, urgency, against=[Urgency.DUE], gated=True)
             assert taken <= terms.share * total + BURST + longest, urgency
     now = simulation.now
-    waits = [*turns, *(Turn(job.urgency, job.at, now, now) for job in simulation.pending())]
+    waits = [*turns, *(Turn(job.urgency, job.urgency, job.at, now, now) for job in simulation.pending())]
     own = {urgency: Used(turns, [urgency]) for urgency in TERMS}
     others = Used(turns, list(TERMS))
     shares = sum(terms.share for terms in TERMS.values())
     for turn in waits:
-        if turn.urgency is Urgency.ORDERED:
+        if turn.claimed is Urgency.ORDERED:
             # The turn in hand, and what the others may take of an order's time; other orders aside.
             took = others.between(turn.wanted, turn.began)
             assert took <= shares * (turn.waited + longest) + len(TERMS) * (BURST + longest), turn
         else:
-            terms = TERMS[turn.urgency]
-            mine = own[turn.urgency].between(turn.wanted, turn.began)
+            terms = TERMS[turn.claimed]
+            mine = own[turn.claimed].between(turn.wanted, turn.began)
             most = terms.patience + (mine + MOST_DEBT + 2 * longest) / terms.share
             assert turn.waited <= most, (turn, most)

@@ -13,7 +13,7 @@ import pytest
 from gateway.contract.messages import rfc3339
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
-from gateway.edge.polling.admission import AdmissionLimits
+from gateway.edge.polling.admission import AdmissionLimits, Urgency
 from gateway.edge.polling.health import PollState
 from gateway.edge.polling.schedule import DEFAULT_PERIODS, Schedule
 from gateway.errors import JournalError
@@ -103,6 +103,33 @@ async def test_backfill_then_only_from_the_watermark(bench: Bench) -> None:
     await poller.poll_once()
     assert meter.reads[0][1] == T0 - timedelta(hours=2)
     assert bench.journal.last_seq == len(history) + 1
+
+
+async def test_a_long_memory_is_read_in_parts_while_others_are_due_and_orders_come(bench: Bench) -> None:
+    """A month of rows takes 12 minutes of the line here; nobody waits for more than five days of it."""
+    long, other = bench.add("1"), bench.add("2")
+    history = [T0 - k * HALF for k in range(48 * 30, -1, -1)]
+    long.rows, long.row_takes = [block(at) for at in history], 0.5
+    minute = timedelta(minutes=1)
+    poller = bench.poller(LIVE, BLOCK, schedule=Schedule(periods={**DEFAULT_PERIODS, LIVE: minute}))
+    waits = []
+
+    async def orders() -> None:
+        while bench.journal.last_seq < len(history):
+            asked = bench.clock.at
+            async with poller.turn("bus0", Urgency.ORDERED, "an order"):
+                waits.append(bench.clock.at - asked)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(orders())
+    await bench.run_until(poller, T0 + timedelta(minutes=100))
+    await task
+    part = timedelta(seconds=0.5 * (48 * 5 + 10)) + minute  # this clock jumps on by what the line would rest
+    assert max(waits) <= part
+    assert max(b - a for a, b in pairwise(other.opened)) <= part + minute
+    assert {c.at for c in await bench.captures() if "block_load" in c.capture_id} == {*history}
+    assert await bench.gaps() == []
+    assert poller.statistics().meters["GEN:1"].state == PollState.OK
 
 
 async def test_broken_read_keeps_its_progress(bench: Bench) -> None:

@@ -53,9 +53,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn that was given: to whom, wanted from when, begun, and when the line was free again."""
+    """One turn that was given: what it proved to be, wanted from when, begun, and when the line was free again.
+
+    `claimed` is as what it waited: a dead meter that came back waited as a silent one.
+    """
 
     urgency: Urgency
+    claimed: Urgency
     wanted: datetime
     began: datetime
     free: datetime
@@ -130,7 +134,7 @@ class LineSimulation:
         del self.state.waiting[claim.number]
         self._arrive()
         self.state.lent(claim, began, self.now)
-        self.turns.append(Turn(claim.urgency, job.at, began, self.now))
+        self.turns.append(Turn(claim.urgency, claim.urgency, job.at, began, self.now))
 
     def _poll(self, claim: Claim) -> None:
         meter, pace = self.meters[claim.meter], self.state.paces[claim.meter]
@@ -155,7 +159,15 @@ class LineSimulation:
             if was_dead and (ends := [end for _, end in meter.off if end <= began]):
                 self.back[meter.name].append((self.now - max(ends)).total_seconds())
         self.turns.append(
-            Turn(urgency, claim.ready, began, free, meter.name, first_silence=not was_dead and pace.dead)
+            Turn(
+                urgency,
+                claim.urgency,
+                claim.ready,
+                began,
+                free,
+                meter.name,
+                first_silence=not was_dead and pace.dead,
+            )
         )
 
 

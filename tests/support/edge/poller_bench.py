@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.contract.messages import Capture, Gap
 from gateway.contract.messages.generation import NO_GENERATION
-from gateway.edge.journal.entry import EntryKind
+from gateway.edge.journal.entry import Entry, EntryKind
 from gateway.edge.journal.journal import Journal
 from gateway.edge.polling.admission import AdmissionLimits, Route
 from gateway.edge.polling.collect import Collector
@@ -85,7 +85,7 @@ class Meter:
         self.lacks: set[ProfileName] = set()
         self.drift = timedelta(0)
         self.status: int | None = 0
-        self.answer_takes, self.silence_takes = 0.05, 1.0
+        self.answer_takes, self.silence_takes, self.row_takes = 0.05, 1.0, 0.0
         self.opened: list[datetime] = []
         self.reads: list[tuple[ProfileName, datetime | None, datetime | None]] = []
         self.silences: list[tuple[datetime, datetime]] = []
@@ -126,6 +126,7 @@ class Meter:
                 if self.break_after is not None and sent >= self.break_after:
                     raise MeterProtocolError("bad CRC")
                 sent += 1
+                self.clock_source.at += timedelta(seconds=self.row_takes)
                 yield row
 
     async def set_clock(self, at: datetime) -> None: ...
@@ -222,13 +223,18 @@ class Bench:
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
 
+    async def entries(self) -> list[Entry]:
+        """Return all that is journaled."""
+        found: list[Entry] = []
+        while entries := await self.journal.read(found[-1].last + 1 if found else 1, self.journal.last_seq):
+            found += entries
+        return found
+
     async def captures(self) -> list[Capture]:
-        entries = await self.journal.read(1, self.journal.last_seq)
-        return [one for entry in entries for one in captures_of(entry)]
+        return [one for entry in await self.entries() for one in captures_of(entry)]
 
     async def gaps(self) -> list[tuple[str, datetime, datetime]]:
-        entries = await self.journal.read(1, self.journal.last_seq)
-        told = [Gap.model_validate_json(e.body) for e in entries if e.kind is EntryKind.GAP]
+        told = [Gap.model_validate_json(e.body) for e in await self.entries() if e.kind is EntryKind.GAP]
         return [(g.state, g.after, g.until) for g in told]
 
 

@@ -28,6 +28,7 @@ from protocols.dlms.push.body import body_of, event_of
 from protocols.dlms.push.explain import explained
 from protocols.dlms.push.layout import companion_layouts
 from protocols.dlms.trace.conversations import decode_conversations
+from protocols.dlms.trace.mask import ConversationMask
 from protocols.dlms.trace.state import TraceState
 from protocols.errors import MeterProtocolError
 from protocols.reading import Obis
@@ -143,7 +144,15 @@ def _datagrams(data: bytes) -> None:
         datagram(data)
 
 
+def _mask(data: bytes) -> None:
+    """Feed both directions of a trace's mask: as many octets come out as went in."""
+    mask = ConversationMask()
+    assert len(mask.sent(data)) == len(data)
+    assert len(mask.received(data) + mask.rest()) == len(data)
+
+
 FILES: dict[str, Target_] = {
+    "mask": _mask,
     "capture": _capture,
     "trace-file": _trace_file,
     "push-body": _body,
@@ -179,6 +188,7 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
         "saved-meter": (_saved(),),
         "mode-e": (b"/GEN5\\2METER01\r\n", b"\x00/?!\r\n/ABC6\\2\\W1.0\r\n"),
         "datagram": tuple(FRAMED),
+        "mask": tuple(FRAMED),
     }
 
 
