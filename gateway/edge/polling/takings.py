@@ -119,7 +119,7 @@ class Takings:
         """Hand over what may go now; at the end, say so."""
         if self._handed is not None:
             return  # `_done` goes on
-        if self._error is None and (self._is_due() or (self._over and self._waiting)):
+        if self._is_due() or (self._over and self._waiting):
             self._under_way, self._waiting = self._waiting, []
             self._rows = self._octets = 0
             try:

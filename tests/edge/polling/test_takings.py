@@ -143,6 +143,20 @@ async def test_a_meters_next_visit_waits_for_its_commit_and_holds_no_door(
     assert again[1] == T0 - HALF - timedelta(hours=2), "from the new watermark on"
 
 
+async def test_whoever_visits_a_meter_finds_its_watermarks_durable(bench: Bench, disk: SlowDisk) -> None:
+    bench.add("1").rows = [block(T0 - k * HALF) for k in range(20, 0, -1)]
+    meter = bench.poller(BLOCK)._meters["GEN:1"]
+    disk.hold()
+    await meter.attempt([BLOCK])
+    again = asyncio.create_task(meter.attempt([BLOCK]))
+    await turns()
+    assert len(bench.meters["GEN:1"].opened) == 1
+    disk.let_go()
+    await again
+    await meter.durable()
+    assert meter.captures == 20
+
+
 async def test_an_order_to_read_again_comes_after_the_commit_under_way(bench: Bench, disk: SlowDisk) -> None:
     meter = bench.add("1")
     meter.rows = [block(T0 - k * HALF) for k in range(20, 0, -1)]
