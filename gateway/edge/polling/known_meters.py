@@ -30,6 +30,8 @@ _KINDS: dict[str, TypeAdapter[Learned]] = {
 }
 VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
+MAX_ABSENT = 100_000
+"""Keys remembered that the file does not have: ten for each meter of the largest edge."""
 log = structlog.get_logger("gateway.edge.polling")
 
 
@@ -43,6 +45,7 @@ class KnownMeters(MutableMapping[Key, Learned]):
 
     def __init__(self, path: Path) -> None:
         self._held: dict[Key, Learned] = {}
+        self._absent: set[Key] = set()
         try:
             self._db = _open(path)
         except sqlite3.Error as error:
@@ -54,8 +57,12 @@ class KnownMeters(MutableMapping[Key, Learned]):
 
     def __getitem__(self, key: Key) -> Learned:
         if key not in self._held:
-            row = self._read(key)
+            row = None if key in self._absent else self._read(key)
             if row is None:
+                # Asked for again at each visit: nobody else writes the file.
+                if len(self._absent) >= MAX_ABSENT:
+                    self._absent.clear()
+                self._absent.add(key)
                 raise KeyError(key)
             self._held[key] = row
         return self._held[key]
@@ -63,6 +70,7 @@ class KnownMeters(MutableMapping[Key, Learned]):
     def __setitem__(self, key: Key, learned: Learned) -> None:
         new = key not in self
         self._held[key] = learned
+        self._absent.discard(key)
         kind = _kind_of(learned)
         octets = _KINDS[kind].dump_json(learned)
         with suppress(sqlite3.Error):  # a full disk costs round trips after a restart, no reading
