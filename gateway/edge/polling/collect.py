@@ -331,8 +331,10 @@ class _ProfileReading:
         if self._now is not None and self.seen.trusted and not self.partial:
             reached = whole or max((row.at for row in rows), default=None)
             if self._coverage is not None:
-                # A row that is due may be stored a moment later: only rows and gaps move the watermark.
-                reached = self._coverage.upto
+                # A row that is due may be stored a moment later: only rows and gaps move the watermark. Days and months
+                # of which there is none yet are not asked for from the beginning each time.
+                nothing_yet = None if self.profile is ProfileName.BLOCK_LOAD else whole
+                reached = self._coverage.upto or nothing_yet
             # Never past now: a row that the meter dated ahead would hide all that come before it.
             reached = None if reached is None else min(reached, self._now, self.complete or self._now)
             if reached is not None and (self._mark is None or reached > self._mark):

@@ -182,3 +182,19 @@ async def test_a_backfill_reads_a_span_again_fills_its_gap_and_moves_nothing_els
     assert await bench.journal.watermark("GEN:1", "block_load") == mark
     again = await poller.backfill("GEN:1", BLOCK, rows[0].at, T0)
     assert again.captures["block_load"] == 0
+
+
+async def test_a_meter_without_a_day_yet_is_not_asked_for_all_of_them_each_time(bench: Bench) -> None:
+    meter = bench.add("1")
+    poller = bench.poller(DAILY)
+    await poller.poll_once()
+    meter.reads.clear()
+    bench.clock.at += timedelta(hours=6)
+    meter.rows = [stored(DAILY, nights(24)[0])]
+    bench.clock.at = nights(24)[0] + timedelta(hours=1)
+    await poller.poll_once()
+    since = meter.reads[0][1]
+    assert since is not None
+    assert since >= T0 - timedelta(days=2)
+    assert len(await bench.captures()) == 1
+    assert await told(bench) == []
