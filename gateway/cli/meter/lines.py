@@ -61,18 +61,18 @@ def line_at(address: str, given: Mapping[str, Any] = MappingProxyType({})) -> Li
     `optical:///DEVICE` for a probe on a meter that wants the mode E opening. `given` are settings of a serial line,
     which may also stand behind the address (`?baud=9600&parity=E`).
     """
-    asked = _query(address)
-    if both := sorted(asked.keys() & given.keys()):
-        raise UsageError(
-            f"{address} and --{both[0].replace('_', '-')} both say the {both[0].replace('_', ' ')}"
-        )
-    given = {**asked, **given}
     try:
         line = parse_line(
             address, otherwise="is neither a meter of the configuration (give --config) nor an address"
         )
     except MeterConfigError as error:
         raise UsageError(str(error)) from error
+    asked = _query(address)
+    if both := sorted(asked.keys() & given.keys()):
+        raise UsageError(
+            f"{address} and --{both[0].replace('_', '-')} both say the {both[0].replace('_', ' ')}"
+        )
+    given = {**asked, **given}
     fields = {name: value for name, value in asdict(line).items() if value}
     if given and line.kind != "serial":
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for a serial line; {address} is none")
