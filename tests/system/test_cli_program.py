@@ -212,7 +212,7 @@ def test_nothing_is_changed_without_a_word_or_on_another_meter(site: FirmwareSit
     assert "--yes needs --meter-serial" in cli.refuses(*program, "--yes", code=2)
     said = cli.refuses(*program, "--yes", "--meter-serial", "5", code=2)
     assert f"has serial {meter.serial}, not 5: nothing is changed" in said
-    asked = cli(*program, code=1)
+    asked = cli(*program, code=2)
     assert f"{meter.meter}: demand-period 900?" in asked.err
     assert cli("get", meter.meter, DEMAND, "--config", site.config, "--json").json["value"] == "1800"
 
