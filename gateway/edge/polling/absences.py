@@ -56,14 +56,15 @@ class Absences:
         self, meter: PolledMeter, profile: ProfileName, last: datetime, at: datetime
     ) -> tuple[GapRecord, ...]:
         """Return the gaps between the last snapshot and one that was read now."""
-        rhythm = self._snapshots(meter, profile, last)
+        away = self._away.get((meter.meter, profile))
+        told = None if away is None else away.told
+        rhythm = self._snapshots(meter, profile, last if told is None else max(last, told))
         rhythm.row(None, at)
         return self._lost(meter, profile, rhythm.take())
 
-    def is_back(self, meter: PolledMeter) -> None:
-        """Note that a meter was read: its next absence is told at once."""
-        for profile in meter.profiles:
-            self._away.pop((meter.meter, profile), None)
+    def is_back(self, meter: PolledMeter, profile: ProfileName) -> None:
+        """Note that a profile was read: its next absence is told at once."""
+        self._away.pop((meter.meter, profile), None)
 
     async def batch(self, meter: PolledMeter) -> JournalBatch:
         """Return what is to be declared of a meter that could not be read now; raises JournalError."""
@@ -71,7 +72,6 @@ class Absences:
             return JournalBatch()
         now, zone = self._clock.now(), ZoneInfo(meter.spec.zone)
         found: list[GapRecord] = []
-        marks: list[tuple[str, str, datetime]] = []
         for profile in meter.profiles:
             snapshot = self.counts(meter, profile)
             if not snapshot and profile not in SETTLED:
@@ -98,10 +98,9 @@ class Absences:
             whole = [(since, away.told)]
             if snapshot:
                 found += self._lost(meter, profile, whole)
-                marks.append((meter.meter, profile.value, away.told))
             else:
                 found += gaps.records(meter.meter, profile.value, whole, noticed_at=now, reason=gaps.NOT_READ)
-        return JournalBatch(gaps=tuple(found), watermarks=tuple(marks))
+        return JournalBatch(gaps=tuple(found))
 
     async def _declared_upto(self, meter: str, profile: ProfileName, away: _Absence) -> datetime | None:
         """Return up to when what is missing was read or declared; None where nothing was read ever."""

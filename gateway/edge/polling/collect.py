@@ -144,7 +144,6 @@ class Collector:
             clock=self._clock,
             absences=self._absences,
         )
-        self._absences.is_back(meter)
         if span is not None:
             await self._reread(reading, *span)
             return True
@@ -155,6 +154,7 @@ class Collector:
                 return False
         else:
             await reading.read_present()
+        self._absences.is_back(meter, profile)
         if profile in SETTLED:
             await self._retry_gaps(reading)
         return True
