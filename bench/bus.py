@@ -20,14 +20,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.bus_dead import measure_dead
 from bench.bus_roles import BAUD, LIVE, PACE, UNITS, BusMeter, Edge, quiet
+from bench.role import Role, running
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from protocols.lines.serial import SerialLine
@@ -45,50 +45,11 @@ from protocols.modbus.values import spans_of
 from protocols.modbus.wire_time import wire_cost
 from tests.support.modbus.all_plans import least_cost
 
-ROLES = Path(__file__).parent / "bus_roles.py"
+role = partial(running, Path(__file__).parent / "bus_roles.py")
 MODELS = ("abb-b23", "sdm120", "sdm320y-sim")
 METERS = 30
 LATENCIES = (0.015, 0.022, 0.03, 0.042, 0.06)
 """Seconds before a meter answers, beyond t3.5."""
-
-
-class Role:
-    """A process of `bus_roles` that is spoken to by lines."""
-
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, str(ROLES), *map(str, arguments)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def hear(self) -> dict[str, Any]:
-        """Return its next line."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a process of the bench ended early; its message is above")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def ask(self) -> dict[str, Any]:
-        """Ask for a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self.hear()
-
-    def end(self) -> None:
-        """Let it end."""
-        with contextlib.suppress(OSError):
-            self._process.communicate(timeout=20)
-
-
-@contextlib.contextmanager
-def role(*arguments: object) -> Iterator[Role]:
-    """Run a role as long as the block lasts."""
-    process = Role(*arguments)
-    try:
-        yield process
-    finally:
-        process.end()
 
 
 def argument(meters: Sequence[BusMeter]) -> str:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import random
 import statistics
@@ -28,8 +27,9 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from gurux_dlms import GXByteBuffer
 from gurux_dlms.internal._GXCommon import _GXCommon
 from gurux_dlms.internal._GXDataInfo import _GXDataInfo
 
+from bench.role import running
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import array, double_long_unsigned, long_unsigned, octets, structure
 from protocols.dlms.profile import stamps
@@ -54,7 +55,7 @@ ROWS = 1440
 PERIOD = timedelta(minutes=30)
 BEGIN = datetime(2026, 3, 31, 18, 30, tzinfo=UTC)
 PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-ROLES = Path(__file__).parent / "dlms_roles.py"
+role = partial(running, Path(__file__).parent / "dlms_roles.py")
 LANES = 20
 LAYOUT = Layout(
     profile=ProfileName.BLOCK_LOAD,
@@ -154,45 +155,6 @@ def dlms_cosem(data: bytes, rounds: int) -> dict[str, Any]:
     done = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-class Role:
-    """A process of `dlms_roles` that is spoken to by lines."""
-
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, str(ROLES), *map(str, arguments)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def hear(self) -> dict[str, Any]:
-        """Return its next line."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a process of the bench ended early; its message is above")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def ask(self) -> dict[str, Any]:
-        """Ask for a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return self.hear()
-
-    def end(self) -> None:
-        """Let it end."""
-        with contextlib.suppress(OSError):
-            self._process.communicate(timeout=20)
-
-
-@contextlib.contextmanager
-def role(*arguments: object) -> Iterator[Role]:
-    """Run a role as long as the block lasts."""
-    process = Role(*arguments)
-    try:
-        yield process
-    finally:
-        process.end()
 
 
 def told(*arguments: object) -> dict[str, Any]:
