@@ -8,7 +8,7 @@ from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 
 from protocols.errors import MeterConfigError, MeterProtocolError
-from protocols.modbus.hunt import MAX_FRAME, AsciiHunt, Frame, Hunt, Passed, RtuHunt
+from protocols.modbus.hunt import MAX_FRAME, AsciiHunt, BufferedHunt, Frame, Hunt, RtuHunt
 from protocols.modbus.requests import Answer, Request, read_answer
 
 FRAMINGS = ("tcp", "rtu", "ascii")
@@ -107,15 +107,12 @@ def frames_for(framing: str, manners: TcpManners | None = None) -> Frames:
     raise MeterConfigError(f"there is no Modbus framing {framing!r}; known: {', '.join(FRAMINGS)}")
 
 
-class TcpHunt:
+class TcpHunt(BufferedHunt):
     """Frames of a stream in step, or of datagrams; those of other transactions are passed over."""
 
     def __init__(self, request: Request | None, manners: TcpManners, *, takes_refusals: bool = True) -> None:
-        self.passed = Passed()
-        self._request = request
+        super().__init__(request, takes_refusals=takes_refusals)
         self._manners = manners
-        self._takes_refusals = takes_refusals
-        self._buffer = bytearray()
 
     def feed(self, octets: bytes) -> Answer | None:
         self.passed.octets += len(octets)
@@ -126,20 +123,9 @@ class TcpHunt:
             self.passed.note(frame, self._request)
         return None
 
-    def silence(self) -> Answer | None:
-        return None
-
-    def end(self) -> None:
-        self.passed.waste(self.rest())
-
     @property
     def begun(self) -> bool:
         return bool(self._buffer)
-
-    def rest(self) -> bytes:
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest
 
     def _next(self) -> Frame | None:
         """Take a whole frame from the buffer; MeterProtocolError when there is no header where one must be."""

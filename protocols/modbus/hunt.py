@@ -111,7 +111,44 @@ class Hunt(Protocol):
         """Return what came behind the answer."""
 
 
-class RtuHunt:
+class BufferedHunt:
+    """What the hunts share: what came and is not decided yet, and that without more octets nothing is."""
+
+    def __init__(self, request: Request | None, *, takes_refusals: bool) -> None:
+        self.passed = Passed()
+        self._request = request
+        self._takes_refusals = takes_refusals
+        self._buffer = bytearray()
+
+    def silence(self) -> Answer | None:
+        return None
+
+    def end(self) -> None:
+        self.passed.waste(self.rest())
+
+    def rest(self) -> bytes:
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+
+class _BusHunt(BufferedHunt):
+    """On a bus the request itself may come back; `sent` are its octets, and one copy is due where the line `echoes`."""
+
+    def __init__(
+        self,
+        request: Request | None,
+        sent: bytes = b"",
+        *,
+        takes_refusals: bool = True,
+        echoes: bool = False,
+    ) -> None:
+        super().__init__(request, takes_refusals=takes_refusals)
+        self._sent = sent
+        self._echo_due = echoes
+
+
+class RtuHunt(_BusHunt):
     """Address, PDU, CRC; no sequence number.
 
     `takes_refusals` is False while a refusal of an earlier request to the same function may still come: refusals
@@ -128,13 +165,7 @@ class RtuHunt:
         takes_refusals: bool = True,
         echoes: bool = False,
     ) -> None:
-        self.passed = Passed()
-        self._request = request
-        self._takes_refusals = takes_refusals
-        self._sent = sent
-        self._echo_due = echoes
-        self._buffer = bytearray()
-        self._answered = False
+        super().__init__(request, sent, takes_refusals=takes_refusals, echoes=echoes)
         self._open_own = False
         self._undecided_until = 0
         """Octets that the buffer must have before the first thing in it that may be an answer can be told."""
@@ -156,11 +187,6 @@ class RtuHunt:
     @property
     def begun(self) -> bool:
         return self._open_own
-
-    def rest(self) -> bytes:
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest
 
     def _look(self, *, silent: bool, final: bool = False) -> Answer | None:
         buffer, at, opened = self._buffer, 0, False
@@ -283,23 +309,8 @@ def checks(frame: bytes | bytearray) -> bool:
     return FramerRTU.check_CRC(bytes(frame[:-2]), int.from_bytes(frame[-2:], "big"))
 
 
-class AsciiHunt:
+class AsciiHunt(_BusHunt):
     """Colon, hex digits, LRC, CR LF: each colon begins a frame anew."""
-
-    def __init__(
-        self,
-        request: Request | None,
-        sent: bytes = b"",
-        *,
-        takes_refusals: bool = True,
-        echoes: bool = False,
-    ) -> None:
-        self.passed = Passed()
-        self._request = request
-        self._takes_refusals = takes_refusals
-        self._sent = sent
-        self._echo_due = echoes
-        self._buffer = bytearray()
 
     def feed(self, octets: bytes) -> Answer | None:
         self.passed.octets += len(octets)
@@ -320,20 +331,9 @@ class AsciiHunt:
         del self._buffer[:useless]
         return None
 
-    def silence(self) -> Answer | None:
-        return None
-
-    def end(self) -> None:
-        self.passed.waste(self.rest())
-
     @property
     def begun(self) -> bool:
         return self._buffer.startswith(b":")
-
-    def rest(self) -> bytes:
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        return rest
 
     def _line(self, line: bytes) -> Answer | None:
         try:
