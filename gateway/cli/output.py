@@ -95,6 +95,11 @@ def text(value: Any) -> str:
             return str(value)
 
 
+def milliseconds(seconds: float | None) -> str | None:
+    """Return a latency as people read it, None where there is none."""
+    return None if seconds is None else f"{1000 * seconds:.0f} ms"
+
+
 def _paper() -> Console:
     from rich.console import Console
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -21,7 +20,7 @@ import mapping.errors
 import protocols.errors
 from gateway.cli.commands import every_command
 from gateway.cli.exits import Exit
-from gateway.cli.reference_models import model_keys
+from gateway.cli.reference_models import bounds, model_keys
 from gateway.config.file import Config
 from gateway.config.types import Section, section_in
 from protocols.errors import error_code
@@ -109,19 +108,9 @@ def _described(annotation: Any) -> tuple[str, list[str]]:
 
 
 def _limit(limit: Any) -> Iterator[str]:
-    match limit:
-        case Ge(ge=bound):
-            yield f"at least {bound}"
-        case Gt(gt=bound):
-            yield f"more than {bound}"
-        case Le(le=bound):
-            yield f"at most {bound}"
-        case Lt(lt=bound):
-            yield f"less than {bound}"
-        case _ if (pattern := getattr(limit, "pattern", None)) is not None:
-            yield f"matching `{pattern}`"
-        case _:
-            return
+    yield from bounds(limit)
+    if (pattern := getattr(limit, "pattern", None)) is not None:
+        yield f"matching `{pattern}`"
 
 
 def errors() -> str:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from protocols.modbus.encoding import Encoding, ModelTable
@@ -79,7 +79,7 @@ def _table(table: type[ModelTable]) -> list[str]:
 
 
 def _value(field: FieldInfo) -> str:
-    limits = ", ".join(text for one in field.metadata for text in _limits(one))
+    limits = ", ".join(text for one in field.metadata for text in bounds(one))
     words = _words(field.annotation) + (f", {limits}" if limits else "")
     if field.is_required():
         return f"{words}; required"
@@ -97,7 +97,7 @@ def _words(annotation: Any) -> str:
         return " or ".join(f"`{one}`" for one in inner)
     if origin is Annotated:
         limits = ", ".join(
-            text for one in inner[1:] for part in getattr(one, "metadata", [one]) for text in _limits(part)
+            text for one in inner[1:] for part in getattr(one, "metadata", [one]) for text in bounds(part)
         )
         return _words(inner[0]) + (f", {limits}" if limits else "")
     if origin in (Union, UnionType):
@@ -109,7 +109,8 @@ def _words(annotation: Any) -> str:
     return _PLAIN.get(annotation, "text")
 
 
-def _limits(limit: Any) -> Iterator[str]:
+def bounds(limit: Any) -> Iterator[str]:
+    """Return a bound of a number in words; nothing for what is no bound."""
     match limit:
         case Ge(ge=bound):
             yield f"at least {bound}"
@@ -117,3 +118,5 @@ def _limits(limit: Any) -> Iterator[str]:
             yield f"more than {bound}"
         case Le(le=bound):
             yield f"at most {bound}"
+        case Lt(lt=bound):
+            yield f"less than {bound}"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.output import milliseconds
 from gateway.config import file as configuration
 from gateway.config.meters import LineSection
 from protocols.durable import replace_file
@@ -81,14 +82,13 @@ class FoundMeter:
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of a table for people."""
-        latency = None if self.latency is None else f"{1000 * self.latency:.0f} ms"
         return {
             "protocol": self.protocol,
             "setting": self.setting,
             "address": self.address,
             "meter": self.meter,
             "model": self.model,
-            "latency": latency,
+            "latency": milliseconds(self.latency),
             "note": self.note,
         }
 

@@ -12,7 +12,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.meter.access import MeterAccess, find_meter, open_over
 from gateway.cli.meter.address import AddressOptions
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, nearest, purpose
-from gateway.cli.output import print_json, print_line, print_problem, print_table
+from gateway.cli.output import milliseconds, print_json, print_line, print_problem, print_table
 from gateway.cli.plain_parameters import PlainCommand
 from gateway.cli.until_signal import until_signal
 from gateway.config import file as configuration
@@ -77,15 +77,11 @@ def _row(one: MeterQuality) -> dict[str, Any]:
         "asked": one.asked,
         "unanswered": one.unanswered,
         "broken": one.broken,
-        "usual": _milliseconds(one.latency(0.5)),
-        "slow": _milliseconds(one.latency(0.95)),
-        "slowest": _milliseconds(one.latency(1.0)),
+        "usual": milliseconds(one.latency(0.5)),
+        "slow": milliseconds(one.latency(0.95)),
+        "slowest": milliseconds(one.latency(1.0)),
         "error": one.error,
     }
-
-
-def _milliseconds(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{1000 * seconds:.0f} ms"
 
 
 class _LineTest:

@@ -13,7 +13,7 @@ from gateway.cli.described_registers import described_by
 from gateway.cli.exits import Exit
 from gateway.cli.meter.lines import chosen_line
 from gateway.cli.options import JsonOption, OptionalConfig, TraceOption, purpose
-from gateway.cli.output import IST, print_line, print_problem, print_table
+from gateway.cli.output import IST, milliseconds, print_line, print_problem, print_table
 from gateway.cli.until_signal import until_signal
 from gateway.roles.reach import Way
 from protocols.errors import LineTimeout
@@ -91,10 +91,6 @@ def _row(name: str, talk: Talk) -> dict[str, Any]:
         "answered": talk.answered,
         "refused": talk.refused,
         "unanswered": talk.unanswered,
-        "fastest": _milliseconds(talk.fastest),
-        "slowest": _milliseconds(talk.slowest),
+        "fastest": milliseconds(talk.fastest),
+        "slowest": milliseconds(talk.slowest),
     }
-
-
-def _milliseconds(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{1000 * seconds:.0f} ms"
