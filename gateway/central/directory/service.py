@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from time import monotonic
 
 import structlog
 
@@ -13,6 +14,7 @@ from gateway.central.directory.part_publisher import CALM, PartPublisher
 from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.retelling import Retelling
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics, TopicVersion
@@ -79,8 +81,10 @@ class DirectoryService:
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
+        retelling = Retelling(self._ledger.cursors, PUBLISHED)
         while True:
             try:
+                await asyncio.to_thread(retelling.look, monotonic())
                 # Before all: a directory that was set back begins a new life, which every message names.
                 await asyncio.to_thread(self._lives.look)
                 await self._tell_allocations(publisher)

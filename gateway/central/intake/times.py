@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final, Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import EdgeClock
 from gateway.central.ledger.times import CLOCK_DIFFERS, SAME_RUN, DoubtedGroup, seconds_text
+from gateway.central.retelling import Retelling
 from gateway.central.times.judging import Finding, judge
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import ClockStatus, Status, TimeVerdict
@@ -169,8 +171,10 @@ class TimeService:
 
     async def serve(self, publisher: Publisher) -> None:
         """Judge and publish until the connection ends (PeerError) or it is cancelled."""
+        retelling = Retelling(self._ledger.cursors, PUBLISHED)
         while True:
             try:
+                await asyncio.to_thread(retelling.look, monotonic())
                 await asyncio.to_thread(self.judge)
                 await self.publish(publisher)
                 self.fault = None

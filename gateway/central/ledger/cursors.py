@@ -14,10 +14,11 @@ class Cursors:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def get(self, name: str) -> int:
-        """Return a number, 0 when it was never set."""
+    def get(self, name: str, unset: int = 0) -> int:
+        """Return a number, `unset` when it was never set."""
         with self._database.reading("reading a cursor") as connection:
-            return read_cursor(connection, name) or 0
+            value = read_cursor(connection, name)
+        return unset if value is None else value
 
     def set(self, name: str, value: int) -> None:
         """Keep a number."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from gateway.central import retelling
 from gateway.central.directory.messages import standing_messages
 from gateway.central.directory.service import sweep
+from gateway.central.intake import times
 from gateway.central.intake.times import RETOLD, TimeService
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import attributed, readings
@@ -38,6 +41,7 @@ from mapping.store import DirectoryStore
 from protocols.clock import SimulatedClock
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, received
 from tests.support.fakes import HandClock
+from tests.support.waiting import until
 
 TOPICS = Topics("test")
 BOOT = "9f2c01ab"
@@ -115,6 +119,17 @@ def central(tmp_path: Path) -> Iterator[Central]:
     ledger.close()
 
 
+@asynccontextmanager
+async def serving(central: Central) -> AsyncIterator[None]:
+    """Serve a connection, and cut it."""
+    task = asyncio.create_task(central.service.serve(central))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def doubted(seq: int, true: datetime, gateway: timedelta, **more: Any) -> Capture:
     """A live reading at `true`, of a gateway that was `gateway` ahead without knowing."""
     at = true + gateway
@@ -168,6 +183,27 @@ async def test_live_readings_of_a_gateway_three_days_ahead_go_to_who_held_the_me
     mine = readings(central.ledger, "old", T0, MOVED, central.directory)
     assert len(mine) == 50
     assert await central.settle() == 0  # said once
+
+
+async def test_verdicts_that_a_fallen_broker_took_go_out_again_once_in_a_connection_that_lasts(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(times, "POLL", 0.001)
+    central.take([doubted(1, MOVED, timedelta(days=3))])
+    central.service.told(status(NOW), NOW)
+
+    def told() -> int:
+        return sum(topic == TOPICS.verdicts() for topic, _ in central.sent)
+
+    def settled() -> int:
+        return central.ledger.cursors.get(f"{times.PUBLISHED}_settled")
+
+    async with serving(central):  # the broker falls before a minute has passed
+        await until(lambda: told() == 1)
+    monkeypatch.setattr(retelling, "SETTLED", 0)
+    async with serving(central):
+        await until(lambda: settled() == 1)
+    assert told() == 2
 
 
 async def test_592_rows_of_a_slow_gateway_and_a_meter_in_the_wrong_zone(central: Central) -> None:
