@@ -373,12 +373,12 @@ def _handed_over(old: str, new: str, usage_point: str, at: datetime) -> tuple[Ch
 
 def _check_usage_point(directory: DirectorySnapshot, given: str, *, new: bool) -> None:
     """Refuse a usage point that the directory has never heard of, unless it is said to be new."""
-    known = directory.usage_points()
-    if new and given in known:
+    known = directory.has_usage_point(given)
+    if new and known:
         raise UsageError(f"the directory has the usage point `{given}` already: leave out --new-usage-point")
-    if not new and given not in known:
+    if not new and not known:
         raise UsageError(
-            f"the directory has no usage point `{given}`.{did_you_mean(given, known)} "
+            f"the directory has no usage point `{given}`.{did_you_mean(given, set(directory.usage_points()))} "
             "For a new connection add --new-usage-point"
         )
 

@@ -104,7 +104,7 @@ class DirectoryLives:
                 for meter in some
                 for message in standing_messages(meter, snapshot, at, generation=generation)
             ]
-        accounts = sorted({*snapshot.relations()[2], *_holders(snapshot)})
+        accounts = sorted(snapshot.accounts())
         for begin in range(0, len(accounts), METERS):
             names = [
                 NamingChange(
@@ -124,10 +124,6 @@ class DirectoryLives:
         seen = self._ledger.directory_seen.get()
         if seen is not None:
             self._ledger.directory_seen.put(replace(seen, told=seen.generation))
-
-
-def _holders(snapshot: DirectorySnapshot) -> set[str]:
-    return {row.account_id for rows in snapshot.relations()[1].values() for row in rows}
 
 
 def _set_back(generation: str, why: str) -> SetBack:

@@ -119,7 +119,7 @@ def move_in(
         if owner is not None:
             return [MoveIn(usage_point, owner, when, payment)]
         if not new:
-            known = did_you_mean(number, snapshot.indexes.owners[kind].keys())
+            known = did_you_mean(number, set(snapshot.numbers(kind)))
             raise UsageError(f"no account has the {kind} `{number}`.{known} For a new account add --new")
         made = new_account_id()
         return [MoveIn(usage_point, made, when, payment), Name(made, kind, number)]
@@ -204,8 +204,8 @@ def _called(snapshot: DirectorySnapshot, who: Holder | Unattributed) -> str:
 
 
 def _check_usage_point(snapshot: DirectorySnapshot, given: str) -> None:
-    known = snapshot.usage_points()
-    if given not in known:
+    if not snapshot.has_usage_point(given):
+        known = set(snapshot.usage_points())
         raise UsageError(f"the directory has no usage point `{given}`.{did_you_mean(given, known)}")
 
 
