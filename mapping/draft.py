@@ -300,10 +300,16 @@ class Draft:
                     )
         # Two crossed meters are corrected one after the other, and in between both stand at one usage point:
         # only the whole set can be judged.
-        for meter in self._installations:
-            for row in self._installations[meter]:
-                if row.role is Role.CONSUMER and row.recorded is self.change:
-                    self._refuse_occupied(row)
+        fresh = [
+            row
+            for rows in self._installations.values()
+            for row in rows
+            if row.role is Role.CONSUMER and row.recorded is self.change
+        ]
+        for some in in_batches(fresh):
+            self.base.rows.expect(usage_points=[row.usage_point for row in some])
+            for row in some:
+                self._refuse_occupied(row)
         difference, rows = Difference([], []), self.base.rows
         for fitted in in_batches(self._installations.items()):
             rows.expect(meters=[meter for meter, _ in fitted])

@@ -15,7 +15,7 @@ from mapping.errors import FileRefused, NumberRefused
 from mapping.files import CsvRow, CsvTable, read_table, refuse_coerced_numbers
 from mapping.row_verdicts import FilePlan, RowVerdict, Verdict
 from mapping.snapshot import DirectorySnapshot
-from mapping.store import DirectoryStore, collector_paused
+from mapping.store import DirectoryStore
 
 HEADER = ("legacy_number", "account_number")
 OPTIONAL = ("sequence",)
@@ -72,15 +72,14 @@ def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool =
     >>> store.close()
     >>> temporary.cleanup()
     """
-    with collector_paused():
-        table = read_table(path, HEADER, OPTIONAL)
-        for column, label in enumerate(HEADER):
-            refuse_coerced_numbers(table, column, label)
-        sequence = _sequence(table)
-        _refuse_stale(snapshot, table, sequence)
-        # A file that was applied once may still bring rows that were rejected then, but never renames back.
-        correct = correct and all(c.digest != table.digest for c in snapshot.changes)
-        return _RekeyPlanner(snapshot, table, correct).plan(sequence)
+    table = read_table(path, HEADER, OPTIONAL)
+    for column, label in enumerate(HEADER):
+        refuse_coerced_numbers(table, column, label)
+    sequence = _sequence(table)
+    _refuse_stale(snapshot, table, sequence)
+    # A file that was applied once may still bring rows that were rejected then, but never renames back.
+    correct = correct and all(c.digest != table.digest for c in snapshot.changes)
+    return _RekeyPlanner(snapshot, table, correct).plan(sequence)
 
 
 def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime, sure: bool = False) -> int:

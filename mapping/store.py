@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -158,7 +156,7 @@ class DirectoryStore:
         known now. Changes that say nothing new leave the version as it is. `based_on` refuses the
         set when the directory has moved on since that version. Raises ChangeRefused.
         """
-        with self._db.writing("applying a change set") as db, collector_paused():
+        with self._db.writing("applying a change set") as db:
             base = self.snapshot()
             if based_on is not None and based_on != base.version:
                 raise ChangeRefused(
@@ -192,18 +190,6 @@ class DirectoryStore:
     ) -> tuple[list[AttributionSpan], list[NamingChange]]:
         """Return the exact spans and names that differ between two versions; ChangeRefused if unknown."""
         return differences(self.snapshot(), from_version, to_version)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Hold the cyclic collector back while millions of rows are made; they have no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _change_set(

@@ -26,21 +26,46 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class _AtHand(Generic[K, V]):
-    """What was fetched last, by key; bounded: the longest held goes first."""
+class _Fetched(Generic[K, V]):
+    """What was asked for last, by key; what is not at hand is fetched. Bounded: the longest held goes first."""
 
-    def __init__(self, bound: int = KEPT) -> None:
+    def __init__(
+        self, fetch: Callable[[list[K]], dict[K, V]], lock: threading.RLock, bound: int = KEPT
+    ) -> None:
+        self._fetch = fetch
+        self._lock = lock
         self._bound = bound
-        self.held: dict[K, V] = {}
+        self._held: dict[K, V] = {}
 
-    def put(self, key: K, value: V) -> None:
-        self.held[key] = value
-        while len(self.held) > self._bound:
-            del self.held[next(iter(self.held))]
+    def one(self, key: K) -> V:
+        """Return what belongs to a key."""
+        found = self._held.get(key)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._fetch([key])[key]
+            self._put(key, found)
+        return found
 
-    def forget(self, keys: Iterable[K]) -> None:
+    def expect(self, keys: Iterable[K]) -> None:
+        """Fetch together what belongs to many keys."""
+        with self._lock:
+            missing = [key for key in dict.fromkeys(keys) if key not in self._held]
+            for some in in_batches(missing, AT_ONCE):
+                for key, value in self._fetch(some).items():
+                    self._put(key, value)
+
+    def forget(self, keys: Sequence[K]) -> None:
+        """Let these go; all, where they may be more than `bound`."""
+        if len(keys) >= self._bound:
+            self._held.clear()
         for key in keys:
-            self.held.pop(key, None)
+            self._held.pop(key, None)
+
+    def _put(self, key: K, value: V) -> None:
+        self._held[key] = value
+        if len(self._held) > self._bound:
+            del self._held[next(iter(self._held))]
 
 
 class _Owner(NamedTuple):
@@ -61,12 +86,16 @@ class StoredDirectory:
         self._changes: tuple[ChangeSet, ...] = ()
         self._by_version: dict[int, ChangeSet] = {}
         self._rows = RowReader(self._change)
-        self._installations: _AtHand[str, tuple[Installation, ...]] = _AtHand()
-        self._holdings: _AtHand[str, tuple[Holding, ...]] = _AtHand()
-        self._namings: _AtHand[str, tuple[Naming, ...]] = _AtHand()
-        self._owners: _AtHand[tuple[NumberKind, str], tuple[_Owner, ...]] = _AtHand()
-        self._meters_at: _AtHand[str, tuple[tuple[str, int], ...]] = _AtHand()
-        self._points_of: _AtHand[str, tuple[tuple[str, int], ...]] = _AtHand()
+        self.installations = _Fetched(self._fetch_installations, self._lock)
+        """Rows by meter, of all versions; so the next two."""
+        self.holdings = _Fetched(self._fetch_holdings, self._lock)
+        self.namings = _Fetched(self._fetch_namings, self._lock)
+        self.owners = _Fetched(self._fetch_owners, self._lock)
+        """Who had a number as an open name, in any version."""
+        self.meters_at = _Fetched(self._fetch_meters_at, self._lock)
+        """Meters ever recorded at a usage point, each with the version that recorded it first."""
+        self.points_of = _Fetched(self._fetch_points_of, self._lock)
+        """Usage points ever recorded for an account, each with the version that recorded it first."""
 
     # --- versions ---------------------------------------------------------------------------------
 
@@ -89,132 +118,74 @@ class StoredDirectory:
 
     def _forget(self, db: Connection, known: int) -> None:
         last = 2**31 - 1
-        for table, key, kept in (
-            (installation, installation.c.meter, [self._installations]),
-            (holding, holding.c.usage_point, [self._holdings]),
-            (naming, naming.c.account_id, [self._namings]),
-            (installation, installation.c.usage_point, [self._meters_at]),
-            (holding, holding.c.account_id, [self._points_of]),
+        for kept, key in (
+            (self.installations, installation.c.meter),
+            (self.holdings, holding.c.usage_point),
+            (self.namings, naming.c.account_id),
+            (self.meters_at, installation.c.usage_point),
+            (self.points_of, holding.c.account_id),
         ):
-            touched = select(key).where(_touching(table, known, last)).distinct().limit(KEPT)
-            keys = list(db.execute(touched).scalars())
-            for one in kept:
-                one.held.clear() if len(keys) == KEPT else one.forget(keys)
+            touched = select(key).where(_touching(key.table, known, last)).distinct().limit(KEPT)
+            kept.forget(db.execute(touched).scalars().all())
         numbers = select(naming.c.kind, naming.c.number).where(_touching(naming, known, last)).distinct()
-        named = [(NumberKind(kind), number) for kind, number in db.execute(numbers.limit(KEPT))]
-        self._owners.held.clear() if len(named) == KEPT else self._owners.forget(named)
+        self.owners.forget([(NumberKind(kind), number) for kind, number in db.execute(numbers.limit(KEPT))])
 
     def _change(self, version: int) -> ChangeSet:
         return self._by_version[version]
 
     # --- rows by key ------------------------------------------------------------------------------
 
-    def installations_of(self, meter: str) -> tuple[Installation, ...]:
-        """Return one meter's rows, of all versions."""
-        found = self._installations.held.get(meter)
-        return self.installations((meter,))[meter] if found is None else found
+    def _fetch_installations(self, meters: list[str]) -> dict[str, tuple[Installation, ...]]:
+        return self._grouped(installation.c.meter, meters, self._rows.installation)
 
-    def holdings_of(self, usage_point: str) -> tuple[Holding, ...]:
-        """Return one usage point's rows, of all versions."""
-        found = self._holdings.held.get(usage_point)
-        return self.holdings((usage_point,))[usage_point] if found is None else found
+    def _fetch_holdings(self, points: list[str]) -> dict[str, tuple[Holding, ...]]:
+        return self._grouped(holding.c.usage_point, points, self._rows.holding)
 
-    def namings_of(self, account_id: str) -> tuple[Naming, ...]:
-        """Return one account's rows, of all versions."""
-        found = self._namings.held.get(account_id)
-        return self.namings((account_id,))[account_id] if found is None else found
+    def _fetch_namings(self, accounts: list[str]) -> dict[str, tuple[Naming, ...]]:
+        return self._grouped(naming.c.account_id, accounts, self._rows.naming)
 
-    def installations(self, keys: Sequence[str]) -> dict[str, tuple[Installation, ...]]:
-        """Return the meters' rows, of all versions."""
-        return self._fetched(self._installations, keys, installation.c.meter, self._rows.installation)
-
-    def holdings(self, keys: Sequence[str]) -> dict[str, tuple[Holding, ...]]:
-        """Return the usage points' rows, of all versions."""
-        return self._fetched(self._holdings, keys, holding.c.usage_point, self._rows.holding)
-
-    def namings(self, keys: Sequence[str]) -> dict[str, tuple[Naming, ...]]:
-        """Return the accounts' rows, of all versions."""
-        return self._fetched(self._namings, keys, naming.c.account_id, self._rows.naming)
-
-    def _fetched(
-        self,
-        kept: _AtHand[str, tuple[RowT, ...]],
-        keys: Sequence[str],
-        key: ColumnElement[str],
-        made: Callable[[Any], RowT],
+    def _grouped(
+        self, key: ColumnElement[str], keys: list[str], made: Callable[[Any], RowT]
     ) -> dict[str, tuple[RowT, ...]]:
-        def fetch(some: list[str]) -> dict[str, tuple[RowT, ...]]:
-            found: dict[str, list[RowT]] = {one: [] for one in some}
-            for row in self._select(lambda: select(key.table).where(key.in_(some))):
-                found[row[0]].append(made(row))
-            return {one: in_order(rows) for one, rows in found.items()}
+        found: dict[str, list[RowT]] = {one: [] for one in keys}
+        for row in self._select(select(key.table).where(key.in_(keys))):
+            found[row[0]].append(made(row))
+        return {one: in_order(rows) for one, rows in found.items()}
 
-        return self._at_hand(kept, keys, fetch)
-
-    def owners(
-        self, keys: Sequence[tuple[NumberKind, str]]
+    def _fetch_owners(
+        self, numbers: list[tuple[NumberKind, str]]
     ) -> dict[tuple[NumberKind, str], tuple[_Owner, ...]]:
-        """Return who had the numbers as open names, in any version."""
+        c = naming.c
+        found: dict[tuple[NumberKind, str], list[_Owner]] = {one: [] for one in numbers}
+        query = select(c.kind, c.number, c.account_id, c.recorded, c.superseded).where(
+            c.number.in_(list({number for _, number in numbers})), c.valid_to.is_(None)
+        )
+        for kind, number, *owner in self._select(query, versions=slice(3, 5)):
+            if (one := (NumberKind(kind), number)) in found:
+                found[one].append(_Owner(*owner))
+        return {one: tuple(owners) for one, owners in found.items()}
 
-        def fetch(some: list[tuple[NumberKind, str]]) -> dict[tuple[NumberKind, str], tuple[_Owner, ...]]:
-            found: dict[tuple[NumberKind, str], list[_Owner]] = {one: [] for one in some}
-            c = naming.c
-            wanted = {number for _, number in some}
-            for kind, number, *owner in self._select(
-                lambda: select(c.kind, c.number, c.account_id, c.recorded, c.superseded).where(
-                    c.number.in_(wanted), c.valid_to.is_(None)
-                ),
-                versions=slice(3, 5),
-            ):
-                if (one := (NumberKind(kind), number)) in found:
-                    found[one].append(_Owner(*owner))
-            return {one: tuple(owners) for one, owners in found.items()}
+    def _fetch_meters_at(self, points: list[str]) -> dict[str, tuple[tuple[str, int], ...]]:
+        return self._ever(installation.c.usage_point, points, installation.c.meter)
 
-        return self._at_hand(self._owners, keys, fetch)
-
-    def meters_at(self, keys: Sequence[str]) -> dict[str, tuple[tuple[str, int], ...]]:
-        """Return the meters ever recorded at usage points, each with the version that recorded it first."""
-        return self._ever(self._meters_at, keys, installation.c.usage_point, installation.c.meter)
-
-    def points_of(self, keys: Sequence[str]) -> dict[str, tuple[tuple[str, int], ...]]:
-        """Return the usage points ever recorded for accounts, each with the version that recorded it first."""
-        return self._ever(self._points_of, keys, holding.c.account_id, holding.c.usage_point)
+    def _fetch_points_of(self, accounts: list[str]) -> dict[str, tuple[tuple[str, int], ...]]:
+        return self._ever(holding.c.account_id, accounts, holding.c.usage_point)
 
     def _ever(
-        self,
-        kept: _AtHand[str, tuple[tuple[str, int], ...]],
-        keys: Sequence[str],
-        key: ColumnElement[str],
-        other: ColumnElement[str],
+        self, key: ColumnElement[str], keys: list[str], other: ColumnElement[str]
     ) -> dict[str, tuple[tuple[str, int], ...]]:
         first = func.min(key.table.c.recorded)
+        found: dict[str, list[tuple[str, int]]] = {one: [] for one in keys}
+        query = select(key, other, first).where(key.in_(keys)).group_by(key, other).order_by(first, other)
+        for one, value, version in self._select(query, versions=slice(2, 3)):
+            found[one].append((value, version))
+        return {one: tuple(values) for one, values in found.items()}
 
-        def fetch(some: list[str]) -> dict[str, tuple[tuple[str, int], ...]]:
-            found: dict[str, list[tuple[str, int]]] = {one: [] for one in some}
-            query = select(key, other, first).where(key.in_(some)).group_by(key, other).order_by(first, other)
-            for one, value, version in self._select(lambda: query, versions=slice(2, 3)):
-                found[one].append((value, version))
-            return {one: tuple(values) for one, values in found.items()}
-
-        return self._at_hand(kept, keys, fetch)
-
-    def _at_hand(
-        self, kept: _AtHand[K, V], keys: Sequence[K], fetch: Callable[[list[K]], dict[K, V]]
-    ) -> dict[K, V]:
-        held = kept.held
-        with self._lock:
-            found = {key: held[key] for key in keys if key in held}
-            for some in in_batches((key for key in keys if key not in found), AT_ONCE):
-                for key, value in fetch(some).items():
-                    found[key] = value
-                    kept.put(key, value)
-        return found
-
-    def _select(self, query: Callable[[], Any], versions: slice = slice(-3, -1)) -> Sequence[Any]:
+    def _select(self, query: Any, versions: slice = slice(-3, -1)) -> Sequence[Any]:
         """Run a query whose rows name versions there; again where one is not known yet."""
         while True:
             with self._db.reading("looking into the directory") as db:
-                found = db.execute(query()).all()
+                found = db.execute(query).all()
             known = self._by_version
             if all(v is None or v in known for row in found for v in row[versions]):
                 return found
@@ -286,31 +257,30 @@ class StoredRows:
 
     def installations(self, meter: str) -> tuple[Installation, ...]:
         """Return the meter's rows, in order."""
-        return rewound_rows(self._directory.installations_of(meter), self._version)
+        return rewound_rows(self._directory.installations.one(meter), self._version)
 
     def holdings(self, usage_point: str) -> tuple[Holding, ...]:
         """Return the usage point's rows, in order."""
-        return rewound_rows(self._directory.holdings_of(usage_point), self._version)
+        return rewound_rows(self._directory.holdings.one(usage_point), self._version)
 
     def namings(self, account_id: str) -> tuple[Naming, ...]:
         """Return the account's rows, in order."""
-        return rewound_rows(self._directory.namings_of(account_id), self._version)
+        return rewound_rows(self._directory.namings.one(account_id), self._version)
 
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
-        key = (kind, number)
-        for account, recorded, superseded in self._directory.owners((key,))[key]:
+        for account, recorded, superseded in self._directory.owners.one((kind, number)):
             if recorded <= self._version and (superseded is None or superseded > self._version):
                 return account
         return None
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return the meters that were ever recorded there."""
-        return self._by_now(self._directory.meters_at((usage_point,))[usage_point])
+        return self._by_now(self._directory.meters_at.one(usage_point))
 
     def usage_points_of(self, account_id: str) -> tuple[str, ...]:
         """Return the usage points that the account was ever recorded to hold."""
-        return self._by_now(self._directory.points_of((account_id,))[account_id])
+        return self._by_now(self._directory.points_of.one(account_id))
 
     def _by_now(self, found: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
         return tuple(value for value, recorded in found if recorded <= self._version)
@@ -360,13 +330,13 @@ class StoredRows:
         numbers: Iterable[tuple[NumberKind, str]] = (),
     ) -> None:
         """Fetch these together. No more than KEPT of a kind: the first would be gone before they are asked for."""
-        points, owners = list(dict.fromkeys(usage_points)), list(dict.fromkeys(accounts))
-        self._directory.installations(list(dict.fromkeys(meters)))
-        self._directory.holdings(points)
-        self._directory.meters_at(points)
-        self._directory.namings(owners)
-        self._directory.points_of(owners)
-        self._directory.owners(list(dict.fromkeys(numbers)))
+        points, owners = list(usage_points), list(accounts)
+        self._directory.installations.expect(meters)
+        self._directory.holdings.expect(points)
+        self._directory.meters_at.expect(points)
+        self._directory.namings.expect(owners)
+        self._directory.points_of.expect(owners)
+        self._directory.owners.expect(numbers)
 
 
 def _touching(table: Any, old: int, new: int) -> ColumnElement[bool]:
