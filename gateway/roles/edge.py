@@ -63,7 +63,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
