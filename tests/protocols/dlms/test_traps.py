@@ -35,7 +35,7 @@ from tests.support.waiting import PATIENCE, waits_run_out
 pytestmark = pytest.mark.virtual_time
 
 LONGEST = 9.0
-"""Seconds after which a read counts as hung: four timeouts of 2 s (a request, two associations, the counter) and a bit."""
+"""Seconds after which a read counts as hung: four timeouts (a request, two associations, the counter)."""
 RIGHT = "right"
 
 
