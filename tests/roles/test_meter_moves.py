@@ -90,6 +90,7 @@ async def test_a_running_gateway_goes_on_with_a_meter_where_the_ledger_has_all_o
         now = datetime.now(UTC)
         ledger.allocations.give(["GEN:9"], "edge-2", by="t", note="", since=T0, at=now)
         await until(lambda: "GEN:9" in role._directory.epochs, "its own part")
+        await until(role.carried.complete.is_set, "what it was told as it began with nothing")
         assert await role.journal.watermark("GEN:1", "block_load") is None
         ledger.allocations.give(["GEN:1"], "edge-2", by="t", note="rewired", since=now, at=now)
 
@@ -97,5 +98,5 @@ async def test_a_running_gateway_goes_on_with_a_meter_where_the_ledger_has_all_o
             return await role.journal.watermark("GEN:1", "block_load") == newest
 
         await until(carried, "how far the ledger has the meter")
-        assert role._directory.epoch("GEN:1") == 2
+        await until(lambda: role._directory.epoch("GEN:1") == 2)
         assert await role.journal.watermark("GEN:9", "block_load") is None
