@@ -80,7 +80,7 @@ COMMANDS = {
     "clock": Entry("meter.clock:clock", "Show the meter's clock beside this computer's; with --set, set it."),
     "relay": Entry(
         "meter.relay:relay",
-        "Show the meter's supply contact: what it is, what it was told, who may move it. Nothing is moved.",
+        "Show the meter's supply contact: what it is, what it was told, who may move it; with --to move it.",
     ),
     "events": Entry(
         "meter.events:events",

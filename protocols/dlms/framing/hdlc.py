@@ -240,7 +240,8 @@ class FrameDecoder:
 
     def reset(self) -> None:
         """Drop an incomplete frame: its sender has fallen silent, the rest will not come."""
-        self._drop(len(self._buffer))
+        self.noise += self.pending  # a closing flag alone is none
+        self._buffer.clear()
 
     def _drop(self, count: int) -> None:
         self.noise += count
