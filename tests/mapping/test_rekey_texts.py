@@ -32,7 +32,7 @@ def codes_in(*names: str) -> Iterator[str]:
         tree = ast.parse((ROOT / "mapping" / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             word = node.value if isinstance(node, ast.Constant) else None
-            if isinstance(word, str) and len(word) > 3 and re.fullmatch(r"[A-Z][A-Z0-9_]+", word):
+            if isinstance(word, str) and len(word) > 3 and re.fullmatch(r"[A-Z][A-Z0-9_]*[A-Z0-9]", word):
                 yield word
 
 
