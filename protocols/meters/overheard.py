@@ -92,6 +92,8 @@ class Overheard:
     talks: dict[str, Talk] = field(default_factory=dict)
     noise: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
+    _looked: int = 0
+    """Octets at the head of the buffer at which no frame begins, whatever comes behind them."""
     _asked: dict[int, Request] = field(default_factory=dict)
 
     def feed(self, octets: bytes, at: float) -> list[Said]:
@@ -104,7 +106,7 @@ class Overheard:
         return self._look(at, silent=True)
 
     def _look(self, now: float, *, silent: bool) -> list[Said]:
-        buffer, found, at, begins = self._buffer, list[Said](), 0, 0
+        buffer, found, at, begins = self._buffer, list[Said](), self._looked, 0
         while at < len(buffer):
             said, size = self._frame(at, now)
             if said is not None:
@@ -118,8 +120,9 @@ class Overheard:
                 at += 1
         if silent:
             found += self._noise(begins, len(buffer), now)
-            begins = len(buffer)
+            at = begins = len(buffer)
         del buffer[:begins]
+        self._looked = at - begins
         return found
 
     def _frame(self, at: int, now: float) -> tuple[Said | None, int]:
