@@ -81,7 +81,7 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             cause = error.__cause__ or error
             raise self._fault(
-                f"the {self._store} {self.where} failed while {doing}: {cause.__class__.__name__}: {cause}"
+                f"the {self._store} failed while {doing}: {cause.__class__.__name__}: {cause} ({self.where})"
             ) from error
 
 

@@ -43,7 +43,7 @@ def attribution_spans(
     They come by meter and time, and are exact but for one thing: where a meter became nobody's, the time after
     it in which it was nobody's all along is told too. A capture that lost its last account has its reason there.
     """
-    for meter in _expected(snapshot, meters):
+    for meter in snapshot.each(meters):
         pending: AttributionSpan | None = None
         for start, end, was, now in _pieces(snapshot.standing(meter, old), snapshot.standing(meter, new)):
             touched = pending if pending is not None and pending.end == start else None
@@ -70,16 +70,6 @@ def naming_changes(
                 was, now = snapshot.name(account, kind, old), snapshot.name(account, kind, new)
                 if was != now:
                     yield NamingChange(account_id=account, kind=kind, old=was, new=now, version=new)
-
-
-def _expected(snapshot: DirectorySnapshot, meters: Iterable[str]) -> Iterator[str]:
-    """Yield the meters, each when its rows are at hand."""
-    for some in in_batches(meters):
-        snapshot.rows.expect(meters=some)
-        snapshot.rows.expect(
-            usage_points=[row.usage_point for meter in some for row in snapshot.rows.installations(meter)]
-        )
-        yield from some
 
 
 def _pieces(

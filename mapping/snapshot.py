@@ -133,6 +133,20 @@ class DirectorySnapshot:
             reason = Unattributed.NO_ACCOUNT
         return Attributions(accounts=accounts, reason=reason, directory_version=version)
 
+    def expect(self, meters: Iterable[str]) -> None:
+        """Let what the attributions of these meters need be fetched together; some thousand of them at most."""
+        rows, wanted = self.rows, list(meters)
+        rows.expect(meters=wanted)
+        points = [row.usage_point for meter in wanted for row in rows.installations(meter)]
+        rows.expect(usage_points=points)
+        rows.expect(accounts=[row.account_id for point in points for row in rows.holdings(point)])
+
+    def each(self, meters: Iterable[str]) -> Iterator[str]:
+        """Yield the meters, each when what its attributions need is at hand."""
+        for some in in_batches(meters):
+            self.expect(some)
+            yield from some
+
     def timeline(self, meter: str, version: int | None = None) -> list[Segment]:
         """Return the meter's accounts over all time, as known in a version (None: this one)."""
         return segments(*self._rows(meter, self.version if version is None else version))

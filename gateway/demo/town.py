@@ -18,7 +18,13 @@ from gateway.demo.broker import embedded_broker
 from gateway.errors import GatewayError
 from gateway.private_file import write_private
 from gateway.roles.app import Running, running
-from gateway.roles.central_files import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
+from gateway.roles.central_files import (
+    SIGNING_KEY,
+    VERIFY_KEY,
+    central_files,
+    central_files_of,
+    make_directory_keys,
+)
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
@@ -30,6 +36,8 @@ from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 NAME = "demo"
+APPROVER = "demo clerk"
+"""Who lets the re-key pass: in a demonstration nobody else has a list of the numbers."""
 PATIENCE = 120.0
 """Longest wait, in seconds, for any step of the demonstration."""
 
@@ -107,9 +115,10 @@ class Demo:
 
         def apply() -> int:
             with _directory(self.options) as store:
-                plan = plan_rekey(store.snapshot(), _town(self.options) / "rekey.csv")
-                apply_rekey(store, plan, by=NAME, at=datetime.now(UTC))
-            return plan.counts["applied"]
+                now = datetime.now(UTC)
+                with plan_rekey(store.snapshot(), _town(self.options) / "rekey.csv", at=now) as plan:
+                    apply_rekey(store, plan, by=NAME, approver=APPROVER, at=now)
+                    return plan.counts["applied"]
 
         return await asyncio.to_thread(apply)
 
@@ -234,7 +243,7 @@ def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:
     write_private(path, text.encode())
     config = configuration.load(path)
     now = datetime.now(UTC)
-    files = central_files(config.gateway.data).made()
+    files = central_files_of(config).made()
     with DirectoryStore(files.directory) as store:
         apply_import(store, plan_import(store.snapshot(), town / "directory.csv", at=now), by=NAME, at=now)
         snapshot = store.snapshot()

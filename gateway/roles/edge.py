@@ -42,7 +42,7 @@ from gateway.roles.admission import (
     too_few_files,
 )
 from gateway.roles.backfill import EdgeBackfill
-from gateway.roles.carried import EdgeKeeper
+from gateway.roles.carried import EdgeKeeper, taken_over
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.field import EdgeLender, field_server
 from gateway.roles.journal import journal_limits
@@ -63,7 +63,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
@@ -160,20 +160,21 @@ class EdgeRole:
                 context=context,
             )
         self._carried_over = config.edge_folder / "carried-over"
+        self._parts = self._part_requests(config)
         self.carried = CarriedLife(
             config.gateway.name,
             root=config.mqtt.root,
             keys=self._verify_keys(config),
             keeper=EdgeKeeper(journal, counters),
             clock=clock,
+            on_complete=self._parts.begun,
         )
-        parts = self._part_requests(config)
         if self._is_newcomer:
-            parts.begin_anew()
+            self._parts.begin_anew()
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            directory=parts,
+            directory=self._parts,
             carried=self.carried,
             keys=self._keys_link(config),
             on_status_request=lambda: self.sink.reporter.want_listing(),
@@ -281,6 +282,10 @@ class EdgeRole:
         assert part.rows is not None
         text = part.rows.text()
         snapshot = await asyncio.to_thread(DirectorySnapshot.from_json, text)
+        if moved := await taken_over(self._directory.epochs, part.epochs, self.journal):
+            # Central knows how far they were read: what the gateway before us left is read from there.
+            log.info("meters_taken_over", count=len(moved), first=moved[0])
+            self._parts.begin_anew()
         self._directory = StampingPart(snapshot, part.generation, part.epochs)
         log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:

@@ -1,25 +1,16 @@
-"""Where the directory's tests keep it: each on a SQLite file and on a PostgreSQL."""
+"""Fixtures of the directory's tests: each place is a SQLite file or a fresh database of a PostgreSQL."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mapping.store import DirectoryStore
+from tests.support.mapping.places import Place, in_a_file
 from tests.support.postgres import PostgreSQL
-
-Place = Callable[[], AbstractContextManager[Path | str]]
-"""Makes a place for one directory that goes with the block."""
-
-
-@contextmanager
-def in_a_file() -> Iterator[Path | str]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / "directory.db"
 
 
 @pytest.fixture(scope="session")

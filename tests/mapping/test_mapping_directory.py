@@ -20,8 +20,8 @@ from mapping.nearest import nearest
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from mapping.undo import undo
-from tests.mapping.conftest import Place, in_a_file
 from tests.support.mapping.naive import Version
+from tests.support.mapping.places import Place, in_a_file
 from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
 from tests.support.waiting import PATIENCE
 

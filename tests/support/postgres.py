@@ -9,12 +9,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 
 from tests.support.services import program
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 BIN = "/usr/lib/postgresql/15/bin"
 PORT = 5432
@@ -65,14 +64,12 @@ class PostgreSQL:
                 stdout=log,
                 stderr=log,
             )
-        end = time.monotonic() + PATIENCE
-        while not (self._folder / f".s.PGSQL.{PORT}").exists() or not self._answers():
-            assert self._server.poll() is None, (self._folder / "log").read_text()
-            assert time.monotonic() < end, "PostgreSQL does not answer"
-            time.sleep(0.05)
+        wait_until(self._answers, lambda: (self._folder / "log").read_text())
         return self
 
     def _answers(self) -> bool:
+        assert self._server is not None
+        assert self._server.poll() is None, (self._folder / "log").read_text()
         command = [str(self._bin / "pg_isready"), "-q", "-h", str(self._folder), "-p", str(PORT)]
         return subprocess.run(command, check=False).returncode == 0
 

@@ -99,6 +99,7 @@ class DirectoryLives:
         for begin in range(0, len(meters), METERS):
             some = meters[begin : begin + METERS]
             self._ledger.unattributed.recheck([(meter, None, None) for meter in some])
+            snapshot.expect(some)
             yield [
                 message
                 for meter in some
@@ -106,6 +107,7 @@ class DirectoryLives:
             ]
         accounts = sorted(snapshot.accounts())
         for begin in range(0, len(accounts), METERS):
+            snapshot.rows.expect(accounts=accounts[begin : begin + METERS])
             names = [
                 NamingChange(
                     account_id=account,
@@ -124,6 +126,17 @@ class DirectoryLives:
         seen = self._ledger.directory_seen.get()
         if seen is not None:
             self._ledger.directory_seen.put(replace(seen, told=seen.generation))
+
+    def last_told(self) -> int:
+        """Return the counter of the life that was told as a whole; 0 before the first."""
+        seen = self._ledger.directory_seen.get()
+        return 0 if seen is None or not seen.told else Generation.parse(seen.told).counter
+
+    def untell(self, _after: int) -> None:
+        """Have the whole told again: nobody may have heard it."""
+        seen = self._ledger.directory_seen.get()
+        if seen is not None:
+            self._ledger.directory_seen.put(replace(seen, told=""))
 
 
 def _set_back(generation: str, why: str) -> SetBack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from collections.abc import Sequence
 from time import monotonic
 
 import structlog
@@ -12,8 +12,10 @@ from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.messages import allocation_message, change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
 from gateway.central.directory.publishing import Publisher, send_all
+from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.unattributed import Asked
 from gateway.central.retelling import Retelling
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
@@ -30,6 +32,8 @@ POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""
 PUBLISHED = "attributions_published"
 """Cursor of the ledger: changes up to this directory version were taken by the broker."""
+LIFE = "directory_life_told"
+"""Name of the retelling of a directory that was set back: the counter of its life."""
 ALLOCATIONS = 1_000
 """Allocations told before it is noted that they were."""
 MARKED = 1_000
@@ -81,12 +85,13 @@ class DirectoryService:
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
-        retelling = Retelling(self._ledger.cursors, PUBLISHED)
+        retellings = self._retellings()
         while True:
             try:
-                await asyncio.to_thread(retelling.look, monotonic())
                 # Before all: a directory that was set back begins a new life, which every message names.
                 await asyncio.to_thread(self._lives.look)
+                for retelling in retellings:
+                    await asyncio.to_thread(retelling.look, monotonic())
                 await self._tell_allocations(publisher)
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
@@ -105,6 +110,15 @@ class DirectoryService:
             except TimeoutError:
                 pass
             self._woken.clear()
+
+    def _retellings(self) -> tuple[Retelling, ...]:
+        """Return what tells again, in a new connection, all that the last one may have told to nobody."""
+        cursors, allocations, lives = self._ledger.cursors, self._ledger.allocations, self._lives
+        return (
+            Retelling(cursors, PUBLISHED),
+            Retelling(cursors, TOLD, told=allocations.tellings, back=allocations.untell),
+            Retelling(cursors, LIFE, told=lives.last_told, back=lives.untell),
+        )
 
     async def _tell_allocations(self, publisher: Publisher) -> None:
         """Tell billing whose word counts, where that has changed."""
@@ -167,8 +181,9 @@ class DirectoryService:
 def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
     """Judge again what an older directory judged; return how many captures were looked at."""
 
-    def reason_of(meter: str, start: datetime | None, at: datetime) -> str | None:
-        reason = snapshot.attributions(meter, start, at).reason
-        return None if reason is None else reason.value
+    def judge(captures: Sequence[Asked]) -> list[str | None]:
+        snapshot.expect({meter for meter, _, _ in captures})
+        found = (snapshot.attributions(meter, start, at).reason for meter, start, at in captures)
+        return [None if reason is None else reason.value for reason in found]
 
-    return ledger.unattributed.sweep(reason_of, snapshot.version)
+    return ledger.unattributed.sweep(judge, snapshot.version)

@@ -22,7 +22,7 @@ from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from protocols.errors import IdentityMismatch, MeterProtocolError
 from protocols.known import Known
-from protocols.modbus.memories import remembered
+from protocols.modbus.belief.memories import remembered
 from protocols.reading import ProfileName, ReadingSet
 from protocols.session import Clock, MeterSession, ModbusSettings, TellsEventNews, Visit
 

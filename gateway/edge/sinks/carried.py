@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 from gateway.mqtt.connection import MqttConnection
+from gateway.mqtt.steady import Steady
 from protocols.session import Clock
 
 TELL_EVERY = 5.0
@@ -40,17 +42,25 @@ class Keeper(Protocol):
 class CarriedLife:
     """Tells central of reserved counters, and takes what central carries over. `keys` are central's public keys.
 
-    `complete` is set when all of it has come.
+    `complete` is set, and `on_complete` called, when all of it has come.
     """
 
     def __init__(
-        self, gateway: str, *, root: str, keys: Sequence[bytes], keeper: Keeper, clock: Clock
+        self,
+        gateway: str,
+        *,
+        root: str,
+        keys: Sequence[bytes],
+        keeper: Keeper,
+        clock: Clock,
+        on_complete: Callable[[], None] = lambda: None,
     ) -> None:
         self._gateway = gateway
         self._topics = Topics(root)
         self._keys = tuple(keys)
         self._keeper = keeper
         self._clock = clock
+        self._on_complete = on_complete
         self._parts: set[int] = set()
         self.complete = asyncio.Event()
 
@@ -64,13 +74,22 @@ class CarriedLife:
         self._parts.add(carried.part)
         if len(self._parts) >= carried.parts:
             log.info("carried_over", parts=carried.parts)
+            self._parts.clear()
             self.complete.set()
+            self._on_complete()
 
     async def tell(self, connection: MqttConnection) -> None:
-        """Publish reserved counters: all when the connection opens, then those that rose; until it ends (PeerError)."""
+        """Publish reserved counters until the connection ends (PeerError).
+
+        All when it opens and once more when central surely hears us again (`Steady`), then those that rose: a new box
+        that starts above too low a counter would use one twice.
+        """
         told: dict[str, int] = {}
+        steady = Steady()
         topic = self._topics.counters(self._gateway)
         while True:
+            if steady.step(monotonic()) == 1:
+                told = {}
             risen = [(key, n) for key, n in self._keeper.reserved().items() if n > told.get(key, -1)]
             for begin in range(0, len(risen), AT_ONCE):
                 some = dict(risen[begin : begin + AT_ONCE])
