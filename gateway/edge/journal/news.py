@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import lt
 
+from msgspec import structs
+
 from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
 from gateway.contract.blocks.hashes import is_repeat
 from gateway.edge.journal.captures import CaptureList
@@ -70,7 +72,7 @@ class News:
                 plain = False
                 self.revisions += 1
                 changed[key] = (row.value_hash, old[1] + 1)
-                row = row._replace(body=revised(row.body, old[1] + 1))
+                row = structs.replace(row, body=revised(row.body, old[1] + 1))
             taken.append(row)
         return block.rows if plain and len(taken) == len(block.rows) else taken
 
