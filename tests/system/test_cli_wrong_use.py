@@ -158,6 +158,14 @@ def test_check_of_a_good_file(cli: Cli) -> None:
     assert (seen["gateway"], seen["lines"], seen["meters"], seen["secrets_missing"]) == ("e-1", 1, 1, [])
 
 
+def test_check_says_of_which_role_whatever_that_its_clock_is_only_declared_right(cli: Cli) -> None:
+    (cli.folder / "c.toml").write_text(
+        '[gateway]\nname = "c"\ndata = "d"\nroles = ["central"]\n[time]\ntrust = "host"\n', encoding="utf-8"
+    )
+    (warning,) = cli("check", "--config", "c.toml", "--json").json["warnings"]
+    assert "believed though nobody was asked" in warning
+
+
 @pytest.mark.parametrize("key", ["verify_key_ref", "signing_key_ref"])
 def test_check_reads_the_directorys_keys(cli: Cli, key: str) -> None:
     secrets = cli.folder / "keys"
