@@ -305,6 +305,18 @@ class FrameDecoder:
         return at if at < len(self._buffer) else None
 
 
+def told_octets(octets: bytes | bytearray, at: int) -> int | None:
+    """Return the octets between the flags of the frame whose format field stands here (IEC 62056-46, 6.4.2.2).
+
+    0 where no frame of type 3 begins, None while its length has not come.
+    """
+    if len(octets) <= at:
+        return None
+    if octets[at] & 0xF0 != FORMAT_TYPE:
+        return 0
+    return (octets[at] & 7) << 8 | octets[at + 1] if len(octets) > at + 1 else None
+
+
 def leading_frame(octets: bytes) -> Frame | None:
     """Return the right, whole frame that begins with the flag at the first octet; None where none does."""
     decoder = FrameDecoder()
