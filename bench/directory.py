@@ -53,12 +53,12 @@ def re_key(folder: Path, consumers: int) -> None:
         began = time.perf_counter()
         snapshot = store.snapshot()
         began = lap("reload_s", began)
-        plan = plan_rekey(snapshot, folder / "rekey.csv")
-        began = lap("rekey_plan_s", began)
-        del snapshot
-        apply_rekey(store, plan, by="bench", at=NOW)
-        began = lap("rekey_apply_s", began)
-        print(plan.counts)
+        with plan_rekey(snapshot, folder / "rekey.csv", at=NOW, folder=folder / "plans") as plan:
+            began = lap("rekey_plan_s", began)
+            del snapshot
+            apply_rekey(store, plan, by="bench", approver="another", at=NOW)
+            began = lap("rekey_apply_s", began)
+            print(plan.counts)
         spans, names = store.differences(1, 2)
         began = lap("differences_s", began)
         print(f"spans {len(spans)} names {len(names)}")

@@ -18,8 +18,8 @@ from mapping.characters import (
 )
 from mapping.errors import NumberRefused
 
-KNOWN_PREFIXES = frozenset({"MAVVNL"})
-"""Six-letter codes of supply companies that may stand before the 10 digits (row 10); others are refused."""
+NO_PREFIXES: frozenset[str] = frozenset()
+"""Of the six-letter codes of supply companies none may stand before the 10 digits, unless it is said (row 10)."""
 
 _TEN = re.compile(r"[0-9]{10}")
 _SCIENTIFIC = re.compile(r"[+-]?([0-9]+)(?:[.,]([0-9]*))?[eE]\+?([0-9]{1,3})")
@@ -81,12 +81,13 @@ class AccountNumber:
         *,
         source: NumberSource = NumberSource.UI,
         exists: Callable[[str], bool] | None = None,
-        prefixes: frozenset[str] = KNOWN_PREFIXES,
+        prefixes: frozenset[str] = NO_PREFIXES,
     ) -> ParsedNumber[AccountNumber]:
         """Accept, repair from the documented list, or refuse (users.md §6 rows 1-12).
 
         `exists` tells whether a 10-digit number is in the directory: only then is a lost leading
-        zero suggested. Raises NumberRefused with a stable code; never guesses.
+        zero suggested. `prefixes` are the company codes that may stand before the digits; every other is
+        refused. Raises NumberRefused with a stable code; never guesses.
         """
         if type(text) is str and _TEN.fullmatch(text):
             return ParsedNumber(cls(text))
@@ -255,11 +256,13 @@ def _refuse_not_ten(text: str, given: str, exists: Callable[[str], bool] | None)
                 f"{char!r} at position {position} is a letter that looks like a digit",
                 given=given,
                 suggestion=alike if len(alike) == 10 else None,
+                position=given.find(char) + 1,
             )
         raise NumberRefused(
             "NOT_DIGITS",
             f"{char!r} at position {position} is not a digit 0-9",
             given=given,
+            position=given.find(char) + 1 or None,
         )
     if len(text) == 10:
         return
