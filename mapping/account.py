@@ -19,14 +19,14 @@ from mapping.characters import (
 from mapping.errors import NumberRefused
 
 NO_PREFIXES: frozenset[str] = frozenset()
-"""Of the six-letter codes of supply companies none may stand before the 10 digits, unless it is said (row 10)."""
+"""Of the codes of supply companies none may stand before the 10 digits, unless it is said (row 10)."""
 
 _TEN = re.compile(r"[0-9]{10}")
 _SCIENTIFIC = re.compile(r"[+-]?([0-9]+)(?:[.,]([0-9]*))?[eE]\+?([0-9]{1,3})")
 _POINT_ZERO = re.compile(r"([0-9][0-9,]*)\.0+")
 _THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}")
 _GROUPED = re.compile(r"[0-9]{4}([ -])[0-9]{3}\1[0-9]{3}")
-_PREFIXED = re.compile(r"([A-Za-z]{6})([0-9]{10})")
+_PREFIXED = re.compile(r"([A-Za-z]{2,8})([0-9]{10})")
 _LOOKALIKES = str.maketrans({"O": "0", "o": "0", "l": "1", "I": "1", "|": "1", "S": "5", "s": "5", "B": "8"})
 _LEGACY = re.compile(r"[A-Z0-9](?:[A-Z0-9 ./_-]{0,30}[A-Z0-9])?")
 _MANUFACTURER = re.compile(r"[A-Z0-9]{1,16}")

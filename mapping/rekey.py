@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
 from mapping.instants import instant
 from mapping.rekey_control import NO_CONTROL, Control, ControlFacts, read_control
+from mapping.rekey_corrections import ADDED
 from mapping.rekey_guards import FileFacts, causes
 from mapping.rekey_judge import judge, settle
 from mapping.rekey_plan import Cause, PlanFacts, RekeyPlan, keep_plan, plan_file
@@ -37,14 +38,17 @@ def plan_rekey(
     part: bool = False,
     limits: Limits | None = None,
     folder: Path | None = None,
+    mobile_of: Callable[[str], str | None] | None = None,
 ) -> RekeyPlan:
     r"""Check a re-key file against a directory, a control and itself; nothing is changed (users.md §6 rows 9-23).
 
     `snapshot` is the directory as it stands; `path` a CSV file or workbook with at least the columns `legacy_number`
     and `account_number`, by these names or as the `sender` calls them; `at` (with a zone) is now. `control` is what a
     second source says of the file. `correct` lets a row give another number to an account that has one already;
-    otherwise that is a conflict. `part` says that the file is one of several, so that consumers may be missing in it.
-    `limits` stand for the sender's. In `folder` the plan is kept, by its fingerprint; without one it is gone when it is
+    otherwise that is a conflict. `part` says that the file is one of several (a corrections file is, too), so
+    that consumers may be missing in it.
+    `limits` stand for the sender's. `mobile_of` gives an account's registered mobile, which is no account number. In
+    `folder` the plan is kept, by its fingerprint; without one it is gone when it is
     closed.
 
     Returns a plan with a verdict for every row and, where the file as a whole cannot be trusted, the causes. Raises
@@ -79,9 +83,8 @@ def plan_rekey(
     try:
         with collector_paused(), open_sheet(path, sender.dress) as sheet:
             plan.prepare()
-            _Planner(snapshot, sheet, plan, sender, at).make(
-                control, correct=correct, part=part, limits=limits or sender.limits, plans=folder
-            )
+            planner = _Planner(snapshot, sheet, plan, sender, at, mobile_of)
+            planner.make(control, correct=correct, part=part, limits=limits or sender.limits, plans=folder)
         return plan if making is None else keep_plan(plan)
     except BaseException as error:
         plan.close()
@@ -160,12 +163,19 @@ class _Planner:
     """Makes one plan: rows are read and put beside what the directory says, then judged as a whole."""
 
     def __init__(
-        self, snapshot: DirectorySnapshot, sheet: Sheet, plan: RekeyPlan, sender: Sender, at: datetime
+        self,
+        snapshot: DirectorySnapshot,
+        sheet: Sheet,
+        plan: RekeyPlan,
+        sender: Sender,
+        at: datetime,
+        mobile_of: Callable[[str], str | None] | None,
     ) -> None:
         self.snapshot = snapshot
         self.sheet = sheet
         self.plan = plan
         self.sender = sender
+        self.mobile_of = mobile_of
         self.places = sender.find(sheet.heading, sheet.name, HEADER)
         self.reader = RowReader(sender, sheet.heading, self.places, at, padded=sheet.form == "xlsx")
         self.sequences: dict[str, int] = {}
@@ -174,13 +184,14 @@ class _Planner:
         self, control: Control, *, correct: bool, part: bool, limits: Limits, plans: Path | None
     ) -> None:
         for batch in batches(self._read()):
-            self.plan.add(asked(self.snapshot, batch, self.places, meters=control.path is not None))
+            meters = control.path is not None
+            self.plan.add(asked(self.snapshot, batch, self.places, meters=meters, mobile_of=self.mobile_of))
         db = self.plan.db
         rows = int(db.execute("SELECT count(*) FROM row").fetchone()[0])
         if rows == 0:
             raise FileRefused("NO_ROWS", f"{self.sheet.name} has a heading but no rows: is it complete?")
         sequence = self._sequence(rows)
-        found = read_control(self.plan, control)
+        found = read_control(self.plan, control, self.sheet.digest)
         repeated = next((c for c in self.snapshot.changes if c.digest == self.sheet.digest), None)
         # A file that was applied once may still bring rows that were refused then, but never renames back.
         judge(db, found, correct=correct and repeated is None)
@@ -195,7 +206,7 @@ class _Planner:
             ends_whole=self.sheet.ends_whole,
             last_column=last,
             waiting=max(0, counts.legacy_numbers - counts.account_numbers),
-            part=part,
+            part=part or set(ADDED) <= set(self.sheet.heading),
             correct=correct,
             limits=limits,
         )

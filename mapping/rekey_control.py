@@ -57,10 +57,11 @@ class _Line(NamedTuple):
     place: str
 
 
-def read_control(plan: RekeyPlan, control: Control) -> ControlFacts:
+def read_control(plan: RekeyPlan, control: Control, digest: str) -> ControlFacts:
     """Put the control list beside the plan's rows, in a table that is gone when the plan is closed.
 
-    Raises FileRefused as `open_sheet` does; HEADER when the list names no number at all.
+    Raises FileRefused as `open_sheet` does; HEADER when the list names no number at all; CONTROL when it is the very
+    file that it shall control, whose SHA-256 is `digest`.
     """
     plan.db.executescript(CONTROL_TABLE)
     words = [] if control.rows is None else [f"{control.rows} rows"]
@@ -69,6 +70,8 @@ def read_control(plan: RekeyPlan, control: Control) -> ControlFacts:
         plan.db.executescript(_INDEXES)
         return ControlFacts(", ".join(words))
     with open_sheet(control.path, control.sender.dress) as sheet:
+        if sheet.digest == digest:
+            raise FileRefused("CONTROL", f"{sheet.name} is the file itself: it cannot vouch for itself")
         places = control.sender.find(sheet.heading, sheet.name, ())
         if not places.keys() & {"legacy_number", "account_number"}:
             raise FileRefused("HEADER", f"{sheet.name}: a control list has legacy or account numbers")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mapping.errors import ChangeRefused, MappingError
+from mapping.errors import ChangeRefused, FileRefused, MappingError
 from mapping.instants import instant, micros
 from mapping.rekey import apply_rekey, check_approval
-from mapping.rekey_plan import RekeyPlan, find_plan, kept_plans
+from mapping.rekey_plan import RekeyPlan, find_plan, kept_plans, open_plan
 from mapping.rekey_questions import asked_again, batches
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -40,12 +40,16 @@ def apply_due(store: DirectoryStore, folder: Path, *, at: datetime, sure: bool =
     said then. One that cannot be applied stays scheduled, and is tried and told again each time.
     """
     due: list[tuple[int, str]] = []
+    damaged: list[DuePlan] = []
     for path in kept_plans(folder):
-        with RekeyPlan(path) as plan:
-            when = plan.noted("due")
-            if when is not None and plan.noted("applied") is None and instant(int(when)) <= at:
-                due.append((int(when), path.stem))
-    return [_applied(store, folder, fingerprint, at=at, sure=sure) for _, fingerprint in sorted(due)]
+        try:
+            with open_plan(path) as plan:
+                when = plan.noted("due")
+                if when is not None and plan.noted("applied") is None and instant(int(when)) <= at:
+                    due.append((int(when), path.stem))
+        except FileRefused as error:
+            damaged.append(DuePlan(fingerprint=path.stem, name="", version=None, reason=str(error)))
+    return damaged + [_applied(store, folder, one, at=at, sure=sure) for _, one in sorted(due)]
 
 
 def _applied(store: DirectoryStore, folder: Path, fingerprint: str, *, at: datetime, sure: bool) -> DuePlan:

@@ -24,6 +24,7 @@ SLIPS = (1, -1, 2, -2, 3, -3)
 FEWEST_SLIPPED = 8
 """Rows of which a slip is believed: fewer may be a rotation that is meant."""
 FEWEST_STALE = 5
+FEWEST_WRONG = 3
 _CUT = ("LENGTH", "EMPTY", "DATE_UNREADABLE", "DATE_IMPOSSIBLE", "DATE_AMBIGUOUS")
 """What a cell looks like of which the end is missing."""
 COMPARED_PLANS = 5
@@ -69,8 +70,8 @@ def causes(
     for guard in (_dates, _cut_off, _totals, _rounded, _old_rounded, _mobiles, _prefixes):
         told += guard(db, facts, control)
     reordered = list(_reordered(db))
-    told += reordered or _slipped(db, facts, found, plans)
     told += _stale(db)
+    told += reordered or _slipped(db, facts, found, plans)
     if not told:  # what is told already explains these
         told += _missing(db, facts, found)
     if not told:
@@ -188,7 +189,7 @@ def _slipped(
         sources.append(
             _Pairs(
                 "control",
-                "SELECT line, r.new, max(c.new) AS expected FROM row r JOIN temp.control c "
+                "SELECT line, r.new, max(c.new) AS expected FROM row r LEFT JOIN temp.control c "
                 "ON c.old = r.old AND c.new <> '' WHERE r.new <> '' GROUP BY line",
             )
         )
@@ -209,23 +210,25 @@ def _slipped(
 def _compared(db: sqlite3.Connection, facts: FileFacts, pairs: _Pairs) -> Iterator[Cause]:
     db.execute("DROP TABLE IF EXISTS temp.pair")
     db.execute(f"CREATE TEMP TABLE pair AS {pairs.sql} ORDER BY 1")
-    rows = _one(db, "SELECT count(*) FROM temp.pair")
+    rows = _one(db, "SELECT count(expected) FROM temp.pair")
     wrong = _one(db, "SELECT count(*) FROM temp.pair WHERE new <> expected")
     told = {"source": pairs.source, "rows": str(wrong), "of": str(rows)}
-    if wrong < FEWEST_SLIPPED:
-        return
-    for slip in SLIPS:
+    for slip in SLIPS if wrong >= FEWEST_SLIPPED else ():
         move = f"lead(expected, {slip})" if slip > 0 else f"lag(expected, {-slip})"
         fits = _one(
             db,
             f"SELECT count(*) FROM (SELECT new, expected, {move} OVER (ORDER BY line) AS moved FROM temp.pair) "
-            "WHERE new <> expected AND new = moved",
+            "WHERE new IS NOT expected AND new = moved",
         )
         if fits * 2 >= wrong:
             code = "SHIFTED" if pairs.source in ("control", "directory") else "SHIFTED_PLANS"
             yield Cause(code, {**told, "slip": str(abs(slip)), "fits": str(fits)})
             return
-    if wrong * 100 > rows * facts.limits.disagreeing and pairs.source != "directory":
+    if pairs.source == "directory":
+        # Of those whose number is known most have another: what the file says of the others is no better.
+        if wrong >= FEWEST_WRONG and wrong * 2 > rows and not facts.correct:
+            yield Cause("CONTRADICTED", told)
+    elif wrong >= FEWEST_SLIPPED and wrong * 100 > rows * facts.limits.disagreeing:
         yield Cause("CONTRADICTED", told)
 
 
@@ -236,8 +239,8 @@ def _against_plans(db: sqlite3.Connection, facts: FileFacts, folder: Path | None
             told = []
             if words is not None:
                 rows = (
-                    "SELECT r.line, r.new, k.new AS expected FROM row r JOIN kept.row k ON k.old = r.old "
-                    "WHERE r.new <> '' AND k.new <> '' AND k.verdict IN ('applied', 'repaired')"
+                    "SELECT r.line, r.new, max(k.new) AS expected FROM row r LEFT JOIN kept.row k ON k.old = r.old "
+                    "AND k.new <> '' AND k.verdict IN ('applied', 'repaired') WHERE r.new <> '' GROUP BY r.line"
                 )
                 told = list(_compared(db, facts, _Pairs(words, rows)))
         yield from told
@@ -332,7 +335,7 @@ def _missing(db: sqlite3.Connection, facts: FileFacts, found: ControlFacts) -> I
         )
         if absent >= 3 and absent * 100 > found.rows * facts.limits.missing:
             yield Cause("TRUNCATED", {"source": "control", "missing": str(absent), "of": str(found.rows)})
-            return
+        return
     present = _one(db, "SELECT count(DISTINCT account) FROM row WHERE account IS NOT NULL AND today IS NULL")
     absent = facts.waiting - present
     if present and facts.waiting >= FEWEST and absent * 100 > facts.waiting * facts.limits.missing:

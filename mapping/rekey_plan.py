@@ -307,13 +307,25 @@ def find_plan(folder: Path, fingerprint: str) -> RekeyPlan:
             f"no kept plan has the fingerprint {fingerprint[:FINGERPRINT]!r} (at least {SHORTEST} digits): "
             "`meter-gateway directory rekey list` shows them",
         )
-    plan = RekeyPlan(found[0])
-    try:
-        if plan.worked_out() != plan.fingerprint or plan.fingerprint != found[0].stem:
-            raise FileRefused("PLAN", f"the plan {found[0].stem} was changed since it was made: plan again")
-    except (sqlite3.DatabaseError, FileRefused) as error:
+    plan = open_plan(found[0])
+    if plan.worked_out() != plan.fingerprint or plan.fingerprint != found[0].stem:
         plan.close()
+        raise FileRefused("PLAN", f"the plan {found[0].stem} was changed since it was made: plan again")
+    return plan
+
+
+def open_plan(path: Path) -> RekeyPlan:
+    """Open a kept plan to look at it; FileRefused (`PLAN`) when it is damaged or of another version."""
+    plan: RekeyPlan | None = None
+    try:
+        plan = RekeyPlan(path)
+        if plan.db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise FileRefused("PLAN", f"the plan {path.stem} is damaged: plan again")
+        _ = plan.facts
+    except (sqlite3.Error, ValueError, KeyError, TypeError, FileRefused) as error:
+        if plan is not None:
+            plan.close()
         if isinstance(error, FileRefused):
             raise
-        raise FileRefused("PLAN", f"the plan {found[0].stem} is damaged: plan again") from error
+        raise FileRefused("PLAN", f"the plan {path.stem} is damaged: plan again") from error
     return plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from mapping.account import is_canonical_meter
@@ -27,11 +27,17 @@ def batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def asked(
-    snapshot: DirectorySnapshot, rows: Sequence[Row], places: Mapping[str, int], *, meters: bool
+    snapshot: DirectorySnapshot,
+    rows: Sequence[Row],
+    places: Mapping[str, int],
+    *,
+    meters: bool,
+    mobile_of: Callable[[str], str | None] | None,
 ) -> list[Row]:
     """Return the rows with what the directory says: account, its number today, who has the new number, its meters.
 
-    `meters` asks for these where the row itself names none.
+    `meters` asks for these where the row itself names none; `mobile_of` gives an account's registered mobile, which
+    is no account number.
     """
     owners = {
         row.new: snapshot.account_by_number(NumberKind.ACCOUNT, row.new) for row in rows if row.new != ""
@@ -42,6 +48,8 @@ def asked(
     filled = (
         _filled(snapshot, row, accounts.get(row.old), owners.get(row.new), meters=meters) for row in rows
     )
+    if mobile_of is not None:
+        filled = (_no_mobile(row, mobile_of) for row in filled)
     return [
         row if row.verdict is None and row.account is not None else misplaced(snapshot, row, places)
         for row in filled
@@ -87,6 +95,14 @@ def misplaced(snapshot: DirectorySnapshot, row: Row, places: Mapping[str, int]) 
         other="",
         position=None,
         candidates=cells[(known or numbers)[0]][:MAX_SEEN],
+    )
+
+
+def _no_mobile(row: Row, mobile_of: Callable[[str], str | None]) -> Row:
+    if row.verdict is not None or row.account is None or row.new < "6" or mobile_of(row.account) != row.new:
+        return row
+    return row._replace(
+        verdict=Verdict.REJECTED.value, code="MOBILE", spot="account_number", seen=row.new, other=""
     )
 
 

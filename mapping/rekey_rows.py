@@ -174,7 +174,8 @@ class RowReader:
         """Return when a row takes effect, or the code of what is wrong with the cell."""
         at = self.sender.date(cell) or _told(cell)
         if at is None:
-            return None, "DATE_AMBIGUOUS" if _TWO_WAYS.fullmatch(cell) else "DATE_UNREADABLE"
+            told = self.sender.dates is not None or _ISO_DAY.fullmatch(cell) is not None
+            return None, "DATE_AMBIGUOUS" if not told and _TWO_WAYS.fullmatch(cell) else "DATE_UNREADABLE"
         if at.year < FIRST_YEAR or at - self.now > AHEAD:
             return None, "DATE_IMPOSSIBLE"
         return micros(at.astimezone(UTC)), ""

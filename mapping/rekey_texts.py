@@ -238,9 +238,11 @@ CAUSES: Mapping[str, Text] = {
     ),
     "CONTRADICTED": Text(
         "{rows} of {of} rows have another number than {source} has for the same consumer.",
-        "Find out which of the two is right; discard the other (`directory rekey discard`).",
+        "Find out which of the two is right. Is this one, plan it with --correct, after discarding a plan that "
+        "says otherwise (`directory rekey discard`).",
         "{of} में से {rows} पंक्तियों में वही नंबर नहीं है जो {source} में उसी उपभोक्ता का है।",
-        "पता करें कौन-सा सही है; दूसरे को हटाएँ (`directory rekey discard`)।",
+        "पता करें कौन-सा सही है। यही सही हो तो --correct के साथ जाँचें; जो योजना कुछ और कहती है उसे पहले हटाएँ "
+        "(`directory rekey discard`)।",
     ),
     "DISAGREES": Text(
         "{rows} of {of} rows have another {source} than we know for the consumer.", _AGAIN,

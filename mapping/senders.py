@@ -58,7 +58,7 @@ MAX_SENDERS = 1_000
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 """Indian time: a day without a zone begins at its midnight."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_PREFIX = re.compile(r"[A-Z]{6}")
+_PREFIX = re.compile(r"[A-Z]{2,8}")
 _BETWEEN = re.compile(r"[\s._-]+")
 
 
@@ -98,7 +98,7 @@ class Sender:
     sheet: str | None = None
     dates: str | None = None
     prefixes: frozenset[str] = frozenset()
-    """Company codes of six letters that may stand before the 10 digits."""
+    """Company codes that may stand before the 10 digits."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Sender:
         for prefix in self.prefixes:
             if not _PREFIX.fullmatch(prefix):
                 raise FileRefused(
-                    "SENDER", f"prefix {prefix[:40]!r}: a company code has six letters, like KESCOX"
+                    "SENDER", f"prefix {prefix[:40]!r}: a company code has 2 to 8 letters, like MAVVNL"
                 )
 
     @property

@@ -54,7 +54,14 @@ def print_json(document: Any) -> None:
     """Print one JSON document."""
     import json
 
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=text))
+    written = json.dumps(document, ensure_ascii=False, indent=2, default=text)
+    if not (written.isascii() or written.isprintable()):
+        # As JSON's own escapes, which say the same: only within texts can such a sign stand.
+        seen = (
+            c if c == "\n" or unicodedata.category(c) not in _UNSEEN else json.dumps(c)[1:-1] for c in written
+        )
+        written = "".join(seen)
+    typer.echo(written)
 
 
 def print_table(

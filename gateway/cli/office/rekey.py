@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.central.portal.contacts import ContactStore
 from gateway.cli.exits import Exit
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
@@ -16,11 +19,12 @@ from gateway.cli.options import JsonOption, parse_time, user
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
+from mapping.errors import FileRefused
 from mapping.instants import instant
 from mapping.rekey import apply_rekey, check_approval, plan_rekey
 from mapping.rekey_control import Control
 from mapping.rekey_due import DuePlan, apply_due, schedule
-from mapping.rekey_plan import RekeyPlan, find_plan, kept_plans
+from mapping.rekey_plan import RekeyPlan, find_plan, kept_plans, open_plan
 from mapping.rekey_texts import LANGUAGES, Language
 from mapping.senders import ANYBODY, Limits, Sender, load_senders
 from mapping.store import DirectoryStore
@@ -95,17 +99,21 @@ def plan_file(
     limits = Limits.of(_limits(limit or []), whose.limits)
     with DirectoryStore(files.directory) as store:
         snapshot = store.snapshot()
-    with plan_rekey(
-        snapshot,
-        file,
-        at=datetime.now(UTC),
-        sender=whose,
-        control=second,
-        correct=correct,
-        part=part,
-        limits=limits,
-        folder=files.rekey,
-    ) as plan:
+    with (
+        _mobiles(files) as mobile_of,
+        plan_rekey(
+            snapshot,
+            file,
+            at=datetime.now(UTC),
+            sender=whose,
+            control=second,
+            correct=correct,
+            part=part,
+            limits=limits,
+            folder=files.rekey,
+            mobile_of=mobile_of,
+        ) as plan,
+    ):
         shown_plan(plan, spoken, shown=shown, as_json=as_json, corrections=corrections, reports=reports)
         if plan.causes or any(plan.counts[v] for v in ("conflict", "rejected")):
             raise typer.Exit(Exit.FAILED)
@@ -137,22 +145,7 @@ def list_plans(data: DataOption = None, config: ConfigChoice = None, as_json: Js
 
     Example: meter-gateway directory rekey list --data DIR
     """
-    rows: list[dict[str, Any]] = []
-    for path in kept_plans(find_files(data, config).rekey):
-        with RekeyPlan(path) as plan:
-            counts = plan.counts
-            due = plan.noted("due")
-            rows.append(
-                {
-                    "fingerprint": plan.fingerprint,
-                    "file": plan.name,
-                    "directory_version": plan.version,
-                    "applied_rows": counts["applied"] + counts["repaired"],
-                    "refused_rows": counts["conflict"] + counts["rejected"],
-                    "state": _state(plan),
-                    "due": None if due is None else instant(int(due)),
-                }
-            )
+    rows = [_listed(path) for path in kept_plans(find_files(data, config).rekey)]
     print_table(rows, as_json=as_json, empty="no plan is kept")
 
 
@@ -240,6 +233,27 @@ def _due(plan: RekeyPlan, effective: str | None, now: datetime) -> datetime | No
     return wanted if wanted is not None and wanted > now else None
 
 
+def _listed(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(
+        ("fingerprint", "file", "directory_version", "applied_rows", "refused_rows", "state", "due")
+    )
+    row["fingerprint"] = path.stem
+    try:
+        with open_plan(path) as plan:
+            counts, due = plan.counts, plan.noted("due")
+            row |= {
+                "file": plan.name,
+                "directory_version": plan.version,
+                "applied_rows": counts["applied"] + counts["repaired"],
+                "refused_rows": counts["conflict"] + counts["rejected"],
+                "state": _state(plan),
+                "due": None if due is None else instant(int(due)),
+            }
+    except FileRefused as error:
+        row["state"] = str(error)
+    return row
+
+
 def _told(one: DuePlan) -> dict[str, Any]:
     return {
         "fingerprint": one.fingerprint,
@@ -258,6 +272,24 @@ def _state(plan: RekeyPlan) -> str:
     if plan.causes:
         return f"refused: {plan.causes[0].code}"
     return "waits" if plan.facts.vouched else "waits for approval"
+
+
+@contextmanager
+def _mobiles(files: CentralFiles) -> Iterator[Callable[[str], str | None] | None]:
+    """Give what finds an account's registered mobile; None where no mobiles are kept."""
+    if not files.contacts.exists():
+        yield None
+        return
+    contacts = ContactStore(files.contacts)
+
+    def mobile_of(account: str) -> str | None:
+        found = contacts.get(account)
+        return None if found is None else found.mobile
+
+    try:
+        yield mobile_of
+    finally:
+        contacts.close()
 
 
 def _sender(files: CentralFiles, name: str | None) -> Sender:

@@ -153,7 +153,8 @@ def _write_table(plan: RekeyPlan, path: Path, language: Language) -> int:
     count = 0
     with written(path) as file:
         file.write("\ufeff")  # without it Excel takes Hindi for Windows-1252
-        writer = csv.writer(file, lineterminator="\n")
+        # All in quotes: where Excel separates by semicolons, a comma file's cells must not begin anew at one.
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(_headings(language))
         for row in plan.iterate():
             writer.writerow(escaped(cell) for cell in _spoken(row, language))

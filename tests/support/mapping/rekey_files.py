@@ -69,6 +69,18 @@ def _dressed(town: list[Consumer], chance: random.Random) -> Case:
     return case
 
 
+def _workbook(town: list[Consumer], chance: random.Random) -> Case:
+    case = _damaged_rows(town, chance)
+    case.file.workbook = True
+    return case
+
+
+def _workbook_shifted(town: list[Consumer], chance: random.Random) -> Case:
+    case = _shifted_numbers_listed(town, chance)
+    case.file.workbook = True
+    return case
+
+
 def _contradictions(town: list[Consumer], chance: random.Random) -> Case:
     rows = rows_of(town)
     picked = chance.sample(range(len(rows)), 6)
@@ -96,6 +108,12 @@ def _slip(chance: random.Random, rows: list[list[str]], columns: tuple[int, ...]
 def _shifted_numbers_known(town: list[Consumer], chance: random.Random) -> Case:
     rows = rows_of(town)
     return Case(RekeyFile(_slip(chance, rows, (1,))), ("SHIFTED",), before=[RekeyFile(rows)])
+
+
+def _shifted_numbers_of_whom_few_are_known(town: list[Consumer], chance: random.Random) -> Case:
+    rows = rows_of(town)
+    known = [rows[at] for at in sorted(chance.sample(range(len(rows)), 10))]
+    return Case(RekeyFile(moved(rows, (1,), 1)), ("SHIFTED", "CONTRADICTED"), before=[RekeyFile(known)])
 
 
 def _shifted_numbers_listed(town: list[Consumer], chance: random.Random) -> Case:

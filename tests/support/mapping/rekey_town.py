@@ -7,8 +7,10 @@ import io
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+
+from openpyxl import Workbook
 
 from mapping.imports import HEADER as IMPORT_HEADER
 from mapping.imports import apply_import, plan_import
@@ -99,14 +101,39 @@ class RekeyFile:
     cut: int = 0
     """Characters that are missing at the end."""
 
+    workbook: bool = False
+    """As an Excel workbook, whatever the name's ending: whole numbers as numbers, days as days."""
+
     def write(self, path: Path) -> Path:
         """Write it."""
+        if self.workbook:
+            return self._write_workbook(path)
         text = io.StringIO()
         writer = csv.writer(text, delimiter=self.separator, lineterminator=self.end)
         writer.writerows([self.heading, *self.rows])
         whole = text.getvalue()
         path.write_bytes(whole[: len(whole) - self.cut].encode(self.encoding))
         return path
+
+    def _write_workbook(self, path: Path) -> Path:
+        book = Workbook()
+        sheet = book.active
+        book.create_sheet("empty")
+        for row in [self.heading, *self.rows]:
+            sheet.append([cell_of(text) for text in row])
+        with path.open("wb") as file:
+            book.save(file)
+        return path
+
+
+def cell_of(text: str) -> object:
+    """Give a cell as Excel keeps it when somebody types the text into it."""
+    if text.isascii() and text.isdigit() and not text.startswith("0"):
+        return int(text)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return text
 
 
 def planned(
