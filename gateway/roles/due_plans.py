@@ -15,7 +15,7 @@ from protocols.session import Clock
 EVERY = 60.0
 """Seconds between looks at the plans."""
 
-log = structlog.get_logger("gateway.roles.due_plans")
+log = structlog.get_logger("gateway.roles")
 
 
 async def apply_due_plans(
