@@ -418,6 +418,8 @@ class JournalWriter:
     def _note_commit(self, appends: int, done: Applied) -> None:
         if done.forgotten:
             self._house.note_refused(done.forgotten)
+        if done.other_values:
+            self._house.note_revised(done.other_values)
         was = self._board.now
         size = was.bytes
         with contextlib.suppress(JournalError):

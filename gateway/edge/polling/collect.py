@@ -14,16 +14,17 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.polling import gaps
 from gateway.edge.polling.absences import Absences
 from gateway.edge.polling.event_logs import EventLogs
-from gateway.edge.polling.rhythm import SETTLED, Rhythm, Span, stored_rhythm
+from gateway.edge.polling.rhythm import DEFAULT_BLOCK, SETTLED, Rhythm, Span, stored_rhythm
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.settling import Settlement
 from gateway.edge.polling.takings import Settle, Takings
 from gateway.edge.stamping.appender import ReadingAppender
 from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
+from gateway.edge.stamping.remarks import event_of
 from protocols.errors import IdentityMismatch, MeterProtocolError
 from protocols.known import Known
 from protocols.modbus.memories import remembered
-from protocols.reading import ProfileName, ReadingSet
+from protocols.reading import ProfileName, ReadingSet, Remark
 from protocols.session import Clock, MeterSession, ModbusSettings, TellsEventNews, Visit
 
 STORED = frozenset({ProfileName.BLOCK_LOAD, ProfileName.DAILY, ProfileName.BILLING, ProfileName.EVENTS})
@@ -55,7 +56,8 @@ class Collector:
     """Reads profiles for the journal; captures, watermark and gaps go together.
 
     `backfill` is how far back the first read of a stored profile goes. `known` keeps how the event logs stood. What is
-    due by `schedule` and absent is declared; `counted` are the snapshots that matter (see `Absences`).
+    due by `schedule` and absent is declared; `counted` are the snapshots that matter (see `Absences`), `pushing` the
+    meters that push.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Collector:
         known: Known | None = None,
         schedule: Schedule | None = None,
         counted: Collection[ProfileName] = (),
+        pushing: Collection[str] = (),
     ) -> None:
+        self._pushing = frozenset(pushing)
         self._absences = Absences(journal, clock, schedule or Schedule(), counted)
         self._journal = journal
         self._appender = appender
@@ -78,12 +82,26 @@ class Collector:
         known = {} if known is None else known
         self._event_logs = EventLogs(known)
         self._known = known
+        self._periods: dict[str, timedelta] = {}
         self._settlement = Settlement(journal, appender, known, clock)
 
     def doubted(self, meter: str) -> bool:
         """Return whether a meter gives values that are not believed now."""
         memory = remembered(self._known, meter)
         return memory is not None and bool(memory.doubted)
+
+    def period(self, meter: PolledMeter) -> timedelta | None:
+        """Return how long the meter's intervals are, as the last ones that were read; None before.
+
+        A meter whose intervals are not read counts as one of half hours.
+        """
+        unread = DEFAULT_BLOCK if ProfileName.BLOCK_LOAD not in meter.profiles else None
+        return self._periods.get(meter.meter, unread)
+
+    async def tell(self, meter: str, remark: Remark) -> None:
+        """Journal an event of a meter, of now; raises JournalError."""
+        event = event_of(remark, self._clock.now().replace(microsecond=0))
+        await self._appender.append(meter, [event], clock=MeterEvidence())
 
     async def disproved(
         self, meter: str, modbus: ModbusSettings, error: IdentityMismatch, *, news: bool
@@ -143,6 +161,9 @@ class Collector:
             seen=clock,
             clock=self._clock,
             absences=self._absences,
+            periods=self._periods,
+            # What a pushing meter has pushed first may hold less than what is read of it.
+            stored=meter.meter not in self._pushing,
         )
         if span is not None:
             await self._reread(reading, *span)
@@ -229,6 +250,8 @@ class _ProfileReading:
     seen: MeterEvidence
     clock: Clock
     absences: Absences
+    periods: dict[str, timedelta]
+    stored: bool
     rows: list[gaps.Row] = field(default_factory=list)
     new: int = 0
     partial: bool = False
@@ -310,6 +333,8 @@ class _ProfileReading:
         try:
             async for row in self._read(since, until):
                 rows.append(row)
+                if row.start is not None:
+                    self.periods[self.meter] = row.at - row.start
                 if self._coverage is not None and self._is_stamped_well(row):
                     self._coverage.row(row.start, row.at)
                     self.rows.append((row.start, row.at))
@@ -360,6 +385,7 @@ class _ProfileReading:
             clock=self.seen,
             watermarks=() if mark is None else ((self.meter, self.profile.value, mark),),
             gaps=opened,
+            stored=self.stored,
         )
         self.takings.add(batch, self._journaled)
         await self.takings.make_room()

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter
 
+from gateway.edge.polling.clock_corrections import ClockNote
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout
@@ -19,7 +20,15 @@ from protocols.modbus.known_meter import KnownModbusMeter
 from protocols.modbus.meter_memory import MeterMemory
 
 Key = tuple[str, str, str]
-Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...] | KnownModbusMeter | MeterMemory
+Learned = (
+    KnownLayout
+    | KnownMeter
+    | TakenLogs
+    | tuple[ObjectEntry, ...]
+    | KnownModbusMeter
+    | MeterMemory
+    | ClockNote
+)
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
     "meter": TypeAdapter(KnownMeter),
@@ -27,6 +36,7 @@ _KINDS: dict[str, TypeAdapter[Learned]] = {
     "objects": TypeAdapter(tuple[ObjectEntry, ...]),
     "modbus": TypeAdapter(KnownModbusMeter),
     "memory": TypeAdapter(MeterMemory),
+    "clock": TypeAdapter(ClockNote),
 }
 VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
@@ -136,6 +146,8 @@ def _kind_of(learned: Learned) -> str:
             return "modbus"
         case MeterMemory():
             return "memory"
+        case ClockNote():
+            return "clock"
     return "objects"
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.edge.polling.clock_corrections import ClockCorrections
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import (
     MeterHealth,
@@ -21,7 +22,7 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.pace import MeterPace
-from gateway.edge.polling.rhythm import Span
+from gateway.edge.polling.rhythm import DEFAULT_BLOCK, Span
 from gateway.edge.polling.schedule import LAST_RETRY, PolledMeter, Schedule
 from gateway.edge.polling.takings import Takings
 from gateway.edge.polling.turns import NEVER
@@ -40,6 +41,8 @@ from protocols.session import Clock, MeterSession, Visit
 
 POLL_ATTEMPT = 1_800.0
 """Seconds after which one session is cut off: a meter that dribbles must not hold its line for ever."""
+CLOCK_ATTEMPT = 60.0
+"""Seconds after which the correction of a clock is cut off."""
 MISMATCH_PROBE = 900.0
 """Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
 log = structlog.get_logger("gateway.edge.polling")
@@ -73,6 +76,8 @@ class MeterPoll:
         clock: Clock,
         schedule: Schedule,
         clocks: MeterClocks,
+        corrections: ClockCorrections,
+        open_setter: OpenMeter | None = None,
         journaled: Journaled,
         owed: Callable[[], float] = lambda: 0.0,
         learn: Learn | None = None,
@@ -87,6 +92,8 @@ class MeterPoll:
         self._clock = clock
         self._learn = learn
         self._clocks = clocks
+        self._corrections = corrections
+        self._open_setter = open_setter or open_meter
         self._journaled = journaled
         self._owed = owed
         self._since = clock.now()
@@ -175,6 +182,32 @@ class MeterPoll:
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
 
+    async def correct_clock(self) -> None:
+        """Open a session and put the meter's clock right by a little, if that is still wanted; raises nothing."""
+        self.pace.clock_at = None
+        meter, again = self.meter, None
+        try:
+            async with (
+                asyncio.timeout(CLOCK_ATTEMPT),
+                self._open_setter(visit=Visit()) as session,
+            ):
+                await self._recognise(session)
+                told, again = await self._corrections.correct(
+                    session, meter.meter, meter.spec.time_zone(), self._period()
+                )
+            if told is not None:
+                await self._collector.tell(meter.meter, told)
+        except JournalError as error:
+            log.error("clock_correction_not_kept", **self._where(), error=str(error))
+        except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
+            self._failed(error, None)
+        self.pace.clock_at = again
+
+    def _period(self) -> timedelta | None:
+        if ProfileName.BLOCK_LOAD in self.pace.unsupported:
+            return DEFAULT_BLOCK
+        return self._collector.period(self.meter)
+
     async def _settle_identity(self, was: PollState) -> None:
         """Where another Modbus meter answers now, it may have given what was read since the last proof."""
         self._doubted = self._collector.doubted(self.meter.meter)
@@ -254,6 +287,9 @@ class MeterPoll:
             # Whoever does not know the time cannot say whose clock is wrong, nor that one should be set.
             self._seen_clock = self._clock_trusted = None
             return evidence
+        self.pace.clock_at = self._corrections.seen(
+            self.meter.meter, seen, self.meter.spec.time_zone(), self._period()
+        )
         before = self._clock_trusted
         self._seen_clock, self._clock_trusted = seen, evidence.trusted
         if before is not False and not self._clock_trusted:

@@ -22,6 +22,10 @@ MOST_PATIENCE = timedelta(minutes=30)
 """Time after which anything due is late, though it be read once a week."""
 FIRST_SILENCE = 2.0
 """Seconds that an attempt without an answer takes before one was seen."""
+CLOCK_WITHIN = timedelta(hours=1)
+"""Time after which the correction of a clock is late: of several the one that waited longest goes first."""
+CLOCK_TAKES = 10.0
+"""Seconds that the correction of a clock may take."""
 BACKFILL_WITHIN = timedelta(hours=1)
 """Time after which the rest of a memory is late: of several the one that waited longest goes first."""
 FIRST_WINDOW = 20.0
@@ -56,6 +60,8 @@ class MeterPace:
         self._behind: set[ProfileName] = set()
         self._behind_since = EVER
         self._windows: deque[float] = deque([FIRST_WINDOW], maxlen=2)
+        self.clock_at: datetime | None = None
+        """When the meter's clock is to be corrected, None where it is not."""
         self._claim: Claim | None = None
         self._claimed_for = EVER
 
@@ -77,9 +83,18 @@ class MeterPace:
     def claims(self, not_before: datetime = EVER) -> Iterator[Claim]:
         """Yield what it wants of its line, and from when: no earlier than `not_before`.
 
-        Beside what is due that is the rest of a long memory, for which idle wire will do.
+        Beside what is due that is the rest of a long memory, and a clock to be corrected, for which idle wire will do.
         """
         yield self.claim(not_before)
+        if self.clock_at is not None and self._retry_at is None:
+            at = max(self.clock_at, self._barred_until, not_before)
+            yield Claim(
+                meter=self._meter.meter,
+                urgency=Urgency.CLOCK,
+                ready=at,
+                wanted_by=at + CLOCK_WITHIN,
+                worst=CLOCK_TAKES,
+            )
         if self._behind and self._retry_at is None:
             at = max(self._behind_since, self._barred_until, not_before)
             yield Claim(

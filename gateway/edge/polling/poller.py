@@ -11,6 +11,7 @@ from functools import partial
 from gateway.backoff import Backoff
 from gateway.edge.polling.admission import Urgency
 from gateway.edge.polling.changes import HealthChanges, Subject
+from gateway.edge.polling.clock_corrections import ClockCorrections
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
@@ -63,11 +64,13 @@ class Poller:
         schedule: Schedule,
         pushing: PushingMeters,
         doors: Doors | None = None,
+        corrections: ClockCorrections | None = None,
     ) -> None:
         self._context = context
         self._clock = context.clock
         self._clocks = MeterClocks(self._clock)
         self._doors = doors or Doors()
+        self.clocks = corrections or ClockCorrections(self._clock, {})
         self._collector = collector
         self._open_session = open_session
         self._schedule = schedule
@@ -136,6 +139,10 @@ class Poller:
             schedule=self._schedule,
             learn=self._pushing.learn if meter.meter in self._pushing.meters else None,
             clocks=self._clocks,
+            corrections=self.clocks,
+            open_setter=None
+            if meter.setter is None
+            else partial(self._open_session, state.line, meter.setter, self._context),
             journaled=partial(self._journaled, state),
             owed=partial(answers_owed, state.line, meter.spec),
         )
@@ -150,6 +157,7 @@ class Poller:
         poll = self._meters.pop(meter)
         self._lines[poll.meter.line].remove(meter)
         self.changes.forget(Subject.METER, meter)
+        self.clocks.forget(meter)
         async with poll.lock:
             await poll.settled()
             return poll.meter
@@ -173,6 +181,7 @@ class Poller:
             del self._meters[meter]
             state.remove(meter)
             self.changes.forget(Subject.METER, meter)
+            self.clocks.forget(meter)
         self.changes.forget(Subject.LINE, name)
         await state.close()
         for poll in polls:
@@ -246,6 +255,11 @@ class Poller:
         """Say whether a profile of a meter is read here."""
         return meter in self._meters and profile in self._meters[meter].meter.profiles
 
+    @property
+    def under_way(self) -> bool:
+        """Whether readings of any meter are on their way into the journal."""
+        return any(poll.under_way for poll in self._meters.values())
+
     def busy(self, line: str) -> object:
         """Return a mark that changes while a line's conversation makes progress; None when it has none."""
         state = self._lines[line]
@@ -289,6 +303,9 @@ class Poller:
             sessions_waiting=self._doors.waiting,
             dead_seconds=sum(line.dead_seconds for line in lines.values()),
             dead_cost_seconds=sum(line.dead_cost_seconds for line in lines.values()),
+            clocks_off=len(self.clocks.off),
+            clocks_corrected=self.clocks.corrected,
+            clocks_not_corrected=self.clocks.refused,
         )
 
     def meter(self, name: str) -> MeterHealth:
@@ -341,12 +358,16 @@ class Poller:
 
     async def _poll_due(self, state: LinePoll, poll: MeterPoll, claim: Claim) -> None:
         """Read what is due of a meter whose turn it is."""
-        with state.conversation(f"reading {poll.meter.meter}"):
+        clock = claim.urgency is Urgency.CLOCK
+        with state.conversation(f"{'the clock of' if clock else 'reading'} {poll.meter.meter}"):
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
-                    await poll.attempt(due, more=lambda: not state.is_wanted(poll.meter.meter))
+                    if clock:
+                        await poll.correct_clock()
+                    else:
+                        due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
+                        await poll.attempt(due, more=lambda: not state.is_wanted(poll.meter.meter))
                 except JournalError:
                     return  # `_journaled` hears it, too
             came_back = state.attempted(poll, claim, before)
