@@ -38,11 +38,11 @@ from bench.role import Role, running
 from gateway.edge.journal.journal import Journal
 from protocols.clock import SystemClock
 from protocols.lines.serial import SerialLine
-from protocols.modbus.library import load_model
-from protocols.modbus.plan import ReadLimits, RegisterBlock, RegisterSpan, plan
-from protocols.modbus.reader import limits_of
-from protocols.modbus.values import spans_of
-from protocols.modbus.wire_time import wire_cost
+from protocols.modbus.decoding.values import spans_of
+from protocols.modbus.format.library import load_model
+from protocols.modbus.planning.plan import ReadLimits, RegisterBlock, RegisterSpan, plan
+from protocols.modbus.planning.wire_time import wire_cost
+from protocols.modbus.session.reader import limits_of
 from tests.support.modbus.all_plans import least_cost
 
 role = partial(running, Path(__file__).parent / "bus_roles.py")

@@ -17,7 +17,7 @@ from gateway.edge.polling.schedule import DEFAULT_PERIODS, SETTLE, Schedule
 from gateway.edge.push.layouts import PushLayouts
 from protocols.known import Known
 from protocols.meters.open import open_session
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.reading import ProfileName
 from protocols.session import ModbusSettings, SessionContext
 from protocols.simulator.modbus.frames import take_rtu

@@ -37,9 +37,9 @@ from protocols.clock import SystemClock
 from protocols.line import Line, LinePace
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
-from protocols.modbus.library import load_model
-from protocols.modbus.memories import Memories
-from protocols.modbus.values import spans_of
+from protocols.modbus.belief.memories import Memories
+from protocols.modbus.decoding.values import spans_of
+from protocols.modbus.format.library import load_model
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec, ModbusSettings, SessionContext
 from protocols.simulator.modbus.frames import take_mbap, take_rtu

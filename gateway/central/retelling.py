@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from functools import partial
 
 from gateway.central.ledger.cursors import Cursors
-
-SETTLED: Final = 60.0
-"""Seconds in which consumers are back after a broker fell, and a broker saves what it has (`autosave_interval` 30)."""
+from gateway.mqtt.steady import Steady
 
 
 class Retelling:
-    """For one connection: moves a cursor of what the broker took back, once, to where it surely arrived.
+    """For one connection: moves what the broker took back, once, to where it surely arrived (`Steady`).
 
-    A broker that falls forgets what it has not saved: messages that waited for a consumer, and who its consumers
-    are, so that what is published before they subscribe again reaches nobody, though the broker took it. Sure is
-    what was taken SETTLED before a look at a connection that still stood: the cursor `{name}_settled`.
+    What was told is counted by a number that rises: `told` returns it, `back` makes all above a lower one untold; where
+    neither is given it is the cursor `name`. Sure is what was taken a step before a look at a connection that still
+    stood: the cursor `{name}_settled`.
     """
 
-    def __init__(self, cursors: Cursors, name: str) -> None:
+    def __init__(
+        self,
+        cursors: Cursors,
+        name: str,
+        *,
+        told: Callable[[], int] | None = None,
+        back: Callable[[int], None] | None = None,
+    ) -> None:
         self._cursors = cursors
-        self._name = name
+        self._told = told or partial(cursors.get, name)
+        self._back = back or partial(cursors.set, name)
         self._settled = f"{name}_settled"
-        self._due: float | None = None
-        self._before: int | None = None
+        self._steady = Steady()
+        self._before = 0
 
     def look(self, now: float) -> None:
         """Move what is to be moved at `now`, seconds of a steady clock; the first look begins the connection."""
-        if self._due is not None and now < self._due:
+        step = self._steady.step(now)
+        if step is None:
             return
-        told = self._cursors.get(self._name)
-        if self._due is None:
+        told = self._told()
+        if step == 0:
             # Where none was kept yet, all that stands was told long ago: at an installation's first start, nothing.
             self._cursors.set(self._settled, self._cursors.get(self._settled, told))
-        elif self._before is None:
-            self._cursors.set(self._name, min(told, self._cursors.get(self._settled)))
-            self._before = told
+        elif step == 1:
+            if (sure := self._cursors.get(self._settled)) < told:
+                self._back(sure)
         else:
             self._cursors.set(self._settled, min(told, self._before))
-            self._before = told
-        self._due = now + SETTLED
+        self._before = told

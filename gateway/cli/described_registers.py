@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from gateway.cli.value_text import value_text
-from protocols.modbus.codec import decode
-from protocols.modbus.library import load_model
-from protocols.modbus.model import MeterModel
+from protocols.modbus.decoding.codec import decode
+from protocols.modbus.format.library import load_model
+from protocols.modbus.format.model import MeterModel
 from protocols.modbus.trace import Describe
 from protocols.reading import Quantity, name_of
 

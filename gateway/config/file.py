@@ -26,7 +26,7 @@ from gateway.config.web import WebSection, check_web
 from gateway.timekeeping.clock import EvidenceClock, EvidenceSettings
 from gateway.timekeeping.saved import FILE as CLOCK_FILE
 from protocols.clock import SimulatedClock, SystemClock
-from protocols.modbus.library import forget_models
+from protocols.modbus.format.library import forget_models
 from protocols.session import Clock, MeterSpec
 
 UNHEARD = (

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from gateway.config.meters import LineSection, MeterSection, ModbusSection
 from gateway.config.types import Section
 from protocols.errors import MeterConfigError
-from protocols.modbus.library import all_models, known_names, load_model
-from protocols.modbus.model import CLOCK
-from protocols.modbus.registers import quantity_text
+from protocols.modbus.format.library import all_models, known_names, load_model
+from protocols.modbus.format.model import CLOCK
+from protocols.modbus.format.registers import quantity_text
 from protocols.toml_lines import Path as Trail
 from protocols.toml_mistakes import nearest_name
 

@@ -64,7 +64,7 @@ from protocols.line import Line
 from protocols.meters.counters import FileCounters
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.open_files import raise_file_limit
 from protocols.reading import ProfileName
 from protocols.session import Clock, SessionContext
@@ -170,13 +170,13 @@ class EdgeRole:
             keeper=EdgeKeeper(journal, counters),
             clock=clock,
         )
-        parts = self._part_requests(config)
+        self._parts = self._part_requests(config)
         if self._is_newcomer:
-            parts.begin_anew()
+            self._parts.begin_anew()
         self.link = EdgeLink(
             config.gateway.name,
             root=config.mqtt.root,
-            directory=parts,
+            directory=self._parts,
             carried=self.carried,
             keys=self._keys_link(config),
             on_status_request=lambda: self.sink.reporter.want_listing(),
@@ -272,6 +272,7 @@ class EdgeRole:
             log.warning("waits_for_central", why="this box replaces another, whose counters central knows")
             await self.carried.complete.wait()
             await asyncio.to_thread(self._carried_over.touch)
+            self._parts.begun()
         await self.poller.run()
 
     def deliver(self, group: asyncio.TaskGroup) -> None:

@@ -25,7 +25,7 @@ from gateway.roles.reach import place_of
 from protocols.dlms.client.association_pool import AssociationPool
 from protocols.errors import MeterConfigError
 from protocols.line import Line, LineIO
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.session import CounterStore
 
 

@@ -20,8 +20,8 @@ from gateway.errors import ConfigError, UsageError
 from gateway.roles.reach import place_of
 from protocols.errors import MeterConfigError
 from protocols.line import Line
-from protocols.modbus.library import load_model, model_names
-from protocols.modbus.model import MeterModel
+from protocols.modbus.format.library import load_model, model_names
+from protocols.modbus.format.model import MeterModel
 from protocols.session import SecretSource
 
 LIVE = frozenset({"lines", "meters", "modbus"})

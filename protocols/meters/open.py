@@ -10,8 +10,8 @@ from protocols.dlms.reading.layout_cache import Layouts
 from protocols.dlms.session import open_dlms
 from protocols.errors import MeterConfigError
 from protocols.line import Line
-from protocols.modbus.memories import Memories
-from protocols.modbus.session import open_modbus
+from protocols.modbus.belief.memories import Memories
+from protocols.modbus.session.session import open_modbus
 from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 
 __all__ = ["Layouts", "open_session"]

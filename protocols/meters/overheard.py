@@ -9,9 +9,9 @@ from enum import StrEnum
 from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Frame as HdlcFrame
 from protocols.dlms.framing.hdlc import FrameDecoder
-from protocols.modbus.failure import EXCEPTIONS
-from protocols.modbus.hunt import MAX_FRAME, Frame, as_request, frame_at
-from protocols.modbus.requests import Request
+from protocols.modbus.client.failure import EXCEPTIONS
+from protocols.modbus.framing.hunt import MAX_FRAME, Frame, as_request, frame_at
+from protocols.modbus.framing.requests import Request
 
 ANSWER_IN = 3.0
 """Seconds in which an answer belongs to the question before it."""

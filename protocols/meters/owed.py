@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from protocols.line import Line
-from protocols.modbus.account import account_of
-from protocols.modbus.frames import frames_for
+from protocols.modbus.client.account import account_of
+from protocols.modbus.framing.frames import frames_for
 from protocols.session import MeterSpec
 
 

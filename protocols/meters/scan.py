@@ -13,8 +13,8 @@ from pathlib import Path
 from protocols.dlms.client.stations import HdlcVoice, likely_stations
 from protocols.dlms.framing.hdlc import Address
 from protocols.line import Line
-from protocols.modbus.frames import frames_for
-from protocols.modbus.presence import ModbusVoice
+from protocols.modbus.client.presence import ModbusVoice
+from protocols.modbus.framing.frames import frames_for
 from protocols.modbus.scan import FoundUnit, Progress, scan_modbus
 from protocols.sweep import LATE, SweepLog, sweep
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from protocols.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
-    from protocols.modbus.library import load_model, model_names, parse_model
-    from protocols.modbus.model import MeterModel
-    from protocols.modbus.registers import RegisterSpec
+    from protocols.modbus.format.library import load_model, model_names, parse_model
+    from protocols.modbus.format.model import MeterModel
+    from protocols.modbus.format.registers import RegisterSpec
     from protocols.modbus.scan import FoundUnit, scan_modbus
-    from protocols.modbus.session import ModbusSession, open_modbus
+    from protocols.modbus.session.session import ModbusSession, open_modbus
     from protocols.session import MeterSpec, ModbusSettings, SessionContext
 
 __all__ = [
@@ -41,16 +41,16 @@ __getattr__ = lazy_names(
     __name__,
     {
         "FoundUnit": "protocols.modbus.scan",
-        "MeterModel": "protocols.modbus.model",
+        "MeterModel": "protocols.modbus.format.model",
         "MeterSpec": "protocols.session",
-        "ModbusSession": "protocols.modbus.session",
+        "ModbusSession": "protocols.modbus.session.session",
         "ModbusSettings": "protocols.session",
-        "RegisterSpec": "protocols.modbus.registers",
+        "RegisterSpec": "protocols.modbus.format.registers",
         "SessionContext": "protocols.session",
-        "load_model": "protocols.modbus.library",
-        "model_names": "protocols.modbus.library",
-        "open_modbus": "protocols.modbus.session",
-        "parse_model": "protocols.modbus.library",
+        "load_model": "protocols.modbus.format.library",
+        "model_names": "protocols.modbus.format.library",
+        "open_modbus": "protocols.modbus.session.session",
+        "parse_model": "protocols.modbus.format.library",
         "scan_modbus": "protocols.modbus.scan",
     },
 )

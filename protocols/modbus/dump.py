@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from protocols.errors import MeterBusy, MeterConfigError, MeterRefused, MeterSilent
-from protocols.modbus.encoding import BIT_FUNCTIONS
-from protocols.modbus.registers import IDENTIFICATION, REPORT_ID
-from protocols.modbus.unit import MeterUnit
+from protocols.modbus.client.unit import MeterUnit
+from protocols.modbus.format.encoding import BIT_FUNCTIONS
+from protocols.modbus.format.registers import IDENTIFICATION, REPORT_ID
 
 MOST = 60
 """Registers of a request: what nearly every meter gives."""

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from protocols.errors import MeterConfigError
-from protocols.modbus.encoding import BIT_FUNCTIONS
-from protocols.modbus.loads import FILE_RECORD
-from protocols.modbus.plan import RegisterSpan
-from protocols.modbus.registers import IDENTIFICATION, REPORT_ID, words_of_octets
+from protocols.modbus.format.encoding import BIT_FUNCTIONS
+from protocols.modbus.format.loads import FILE_RECORD
+from protocols.modbus.format.registers import IDENTIFICATION, REPORT_ID, words_of_octets
+from protocols.modbus.planning.plan import RegisterSpan
 
 MAX_IMAGE = 1 << 20
 """Octets of an image: all registers of four functions take less."""

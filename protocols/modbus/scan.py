@@ -12,16 +12,16 @@ from protocols.errors import MeterError, MeterProtocolError
 from protocols.line import Line, memory_of
 from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
-from protocols.modbus.account import account_of
-from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.encoding import WordOrder
-from protocols.modbus.known_meter import ModbusNotes
-from protocols.modbus.library import all_models
-from protocols.modbus.model import SERIAL, MeterModel
-from protocols.modbus.plan import RegisterSpan
-from protocols.modbus.presence import ModbusVoice
-from protocols.modbus.reader import RegisterReader, Words
-from protocols.modbus.values import spans_of, values_of
+from protocols.modbus.client.account import account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
+from protocols.modbus.client.presence import ModbusVoice
+from protocols.modbus.decoding.values import spans_of, values_of
+from protocols.modbus.format.encoding import WordOrder
+from protocols.modbus.format.library import all_models
+from protocols.modbus.format.model import SERIAL, MeterModel
+from protocols.modbus.planning.known_meter import ModbusNotes
+from protocols.modbus.planning.plan import RegisterSpan
+from protocols.modbus.session.reader import RegisterReader, Words
 from protocols.reading import Number, Text, Value
 from protocols.sweep import SweepLog, sweep
 

@@ -14,8 +14,8 @@ from pymodbus.framer import FramerAscii
 
 from protocols.capture.recorded import RecordedOctets, arrow_and_time
 from protocols.capture.tree import MAX_NODES, Node, WrongByte, shown
-from protocols.modbus.failure import EXCEPTIONS
-from protocols.modbus.hunt import MAX_ASCII, MAX_FRAME, Frame, frame_at
+from protocols.modbus.client.failure import EXCEPTIONS
+from protocols.modbus.framing.hunt import MAX_ASCII, MAX_FRAME, Frame, frame_at
 
 MAX_PROBLEMS = 1_000
 _MBAP = 7

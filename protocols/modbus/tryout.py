@@ -8,11 +8,11 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterRefused, ProtocolError
+from protocols.modbus.decoding.values import scales_of, spans_of, values_of
+from protocols.modbus.format.model import MeterModel, Probe
+from protocols.modbus.format.registers import LIVE_PROFILES, RegisterSpec
 from protocols.modbus.image import RegisterImage
-from protocols.modbus.load_reader import LoadReader
-from protocols.modbus.model import MeterModel, Probe
-from protocols.modbus.registers import LIVE_PROFILES, RegisterSpec
-from protocols.modbus.values import scales_of, spans_of, values_of
+from protocols.modbus.session.load_reader import LoadReader
 from protocols.reading import Missing, MissingReason, Number, ProfileName, Quantity, ReadingSet, name_of
 
 

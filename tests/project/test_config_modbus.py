@@ -14,7 +14,7 @@ from gateway.config.mistakes import ConfigMistakes
 from gateway.roles.timekeeping import time_warnings
 from protocols.errors import MeterConfigError
 from protocols.meters.address import parse_address
-from protocols.modbus.library import load_model
+from protocols.modbus.format.library import load_model
 
 HEAD = """
 [gateway]

@@ -30,8 +30,11 @@ FORBIDDEN = [
     ("protocols/modbus", ("protocols.dlms", "protocols.simulator", "protocols.meters")),
     ("protocols/lines", ("protocols.modbus", "protocols.simulator", "protocols.meters")),
 ]
-PURE = ("data", "framing", "security", "profile", "apdu", "core", "trace")
-"""Folders of protocols/dlms that do no I/O: octets and values in, octets and values out."""
+PURE = (
+    *(f"dlms/{room}" for room in ("data", "framing", "security", "profile", "apdu", "core", "trace")),
+    *(f"modbus/{room}" for room in ("framing", "planning", "decoding")),
+)
+"""Folders of protocols that do no I/O: octets and values in, octets and values out."""
 READ_MODELS = "gateway.central.portal"
 """What of central the pages may read."""
 IO_MODULES = {"asyncio", "socket", "threading", "subprocess", "pathlib", "os", "selectors", "ssl", "sqlite3"}
@@ -124,9 +127,9 @@ def test_circles_are_found() -> None:
 
 
 @pytest.mark.parametrize("folder", PURE)
-def test_the_pure_folders_of_dlms_do_no_io(folder: str) -> None:
+def test_the_pure_folders_of_the_protocols_do_no_io(folder: str) -> None:
     wrong: list[str] = []
-    for path in (ROOT / "protocols" / "dlms" / folder).rglob("*.py"):
+    for path in (ROOT / "protocols" / folder).rglob("*.py"):
         wrong += [f"{path.name} imports {name}" for name in imported(path) & IO_MODULES]
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):

@@ -19,7 +19,7 @@ from gateway.roles.edge import LINE_STUCK, EdgeRole, edge_role
 from gateway.roles.reach import way_to
 from protocols.clock import SystemClock
 from protocols.errors import LineClosed
-from protocols.modbus.memories import remembered
+from protocols.modbus.belief.memories import remembered
 from protocols.reading import ProfileName
 from protocols.simulator.modbus.meter import ModbusMeter
 from protocols.simulator.modbus.server import serve_rtu

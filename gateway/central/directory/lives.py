@@ -125,6 +125,17 @@ class DirectoryLives:
         if seen is not None:
             self._ledger.directory_seen.put(replace(seen, told=seen.generation))
 
+    def last_told(self) -> int:
+        """Return the counter of the life that was told as a whole; 0 before the first."""
+        seen = self._ledger.directory_seen.get()
+        return 0 if seen is None or not seen.told else Generation.parse(seen.told).counter
+
+    def untell(self, _after: int) -> None:
+        """Have the whole told again: nobody may have heard it."""
+        seen = self._ledger.directory_seen.get()
+        if seen is not None:
+            self._ledger.directory_seen.put(replace(seen, told=""))
+
 
 def _holders(snapshot: DirectorySnapshot) -> set[str]:
     return {row.account_id for rows in snapshot.relations()[1].values() for row in rows}

@@ -12,6 +12,7 @@ from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.messages import allocation_message, change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
 from gateway.central.directory.publishing import Publisher, send_all
+from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.retelling import Retelling
@@ -30,6 +31,8 @@ POLL = 0.5
 """Seconds between looks at the directory's version: another process may have changed it."""
 PUBLISHED = "attributions_published"
 """Cursor of the ledger: changes up to this directory version were taken by the broker."""
+LIFE = "directory_life_told"
+"""Name of the retelling of a directory that was set back: the counter of its life."""
 ALLOCATIONS = 1_000
 """Allocations told before it is noted that they were."""
 MARKED = 1_000
@@ -81,12 +84,13 @@ class DirectoryService:
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""
-        retelling = Retelling(self._ledger.cursors, PUBLISHED)
+        retellings = self._retellings()
         while True:
             try:
-                await asyncio.to_thread(retelling.look, monotonic())
                 # Before all: a directory that was set back begins a new life, which every message names.
                 await asyncio.to_thread(self._lives.look)
+                for retelling in retellings:
+                    await asyncio.to_thread(retelling.look, monotonic())
                 await self._tell_allocations(publisher)
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
@@ -105,6 +109,15 @@ class DirectoryService:
             except TimeoutError:
                 pass
             self._woken.clear()
+
+    def _retellings(self) -> tuple[Retelling, ...]:
+        """Return what tells again, in a new connection, all that the last one may have told to nobody."""
+        cursors, allocations, lives = self._ledger.cursors, self._ledger.allocations, self._lives
+        return (
+            Retelling(cursors, PUBLISHED),
+            Retelling(cursors, TOLD, told=allocations.tellings, back=allocations.untell),
+            Retelling(cursors, LIFE, told=lives.last_told, back=lives.untell),
+        )
 
     async def _tell_allocations(self, publisher: Publisher) -> None:
         """Tell billing whose word counts, where that has changed."""

@@ -17,6 +17,10 @@ from gateway.contract.topics import gateway_name
 
 CHANGED: Final = "allocations_changed"
 """Cursor: counts the changes of allocations, so that others notice them."""
+TOLD: Final = "allocations_told"
+"""Cursor: counts the tellings of allocations to billing; each allocation keeps the number of its own."""
+FIRST_TELLING: Final = 2
+"""What an older central told was marked with 1: it was told long ago."""
 MAX_KNOWN: Final = 200_000
 """Meters whose allocations are kept in memory."""
 MAX_CLAIMS: Final = 20_000
@@ -88,13 +92,26 @@ class Allocations:
             return records(connection, Allocation, query.order_by(c.known_at, c.meter, c.epoch).limit(limit))
 
     def set_told(self, told: Sequence[Allocation]) -> None:
-        """Note that billing was told of these; one that has changed since stays untold."""
+        """Note that billing was told of these, in one telling more; one that has changed since stays untold."""
         c = allocations.c
         with self._database.writing("noting told allocations") as connection:
+            number = (read_cursor(connection, TOLD) or FIRST_TELLING - 1) + 1
+            write_cursor(connection, TOLD, number)
             for one in told:
                 same = (c.since == one.since, c.until.is_not_distinct_from(one.until))
                 mine = (c.meter == one.meter, c.epoch == one.epoch, *same)
-                connection.execute(update(allocations).where(*mine).values(told=1))
+                connection.execute(update(allocations).where(*mine).values(told=number))
+
+    def tellings(self) -> int:
+        """Return the number of the last telling."""
+        with self._database.reading("reading a cursor") as connection:
+            return read_cursor(connection, TOLD) or 0
+
+    def untell(self, after: int) -> None:
+        """Have all told again that was told after a telling: nobody may have heard it."""
+        last = max(after, FIRST_TELLING - 1)
+        with self._database.writing("telling allocations again") as connection:
+            connection.execute(update(allocations).where(allocations.c.told > last).values(told=0))
 
     def give_new(self, meters: Iterable[str], gateway: str, *, by: str, at: datetime) -> None:
         """Allocate those of the meters that no gateway ever had."""

@@ -32,7 +32,7 @@ from protocols.meters.key_file import KeyFile
 from protocols.meters.open import open_session
 from protocols.meters.secrets import FileSecrets
 from protocols.meters.titles import TITLE_OCTETS, system_title
-from protocols.modbus.frames import FRAMINGS
+from protocols.modbus.framing.frames import FRAMINGS
 from protocols.session import (
     DLMS_SETTINGS,
     Choices,

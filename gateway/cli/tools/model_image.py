@@ -16,10 +16,10 @@ from gateway.config.modbus import usual_framing
 from gateway.errors import UsageError
 from gateway.roles.reach import Way
 from protocols.errors import MeterConfigError
-from protocols.modbus.account import account_of
-from protocols.modbus.client import ModbusClient, frames_for
+from protocols.modbus.client.account import account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
+from protocols.modbus.client.unit import MeterUnit
 from protocols.modbus.dump import DumpRange, dump_registers
-from protocols.modbus.unit import MeterUnit
 
 
 def image(

@@ -18,10 +18,10 @@ from gateway.cli.output import print_fields, print_json, print_line, print_probl
 from gateway.cli.plain_parameters import PlainCommand, PlainGroup
 from gateway.cli.tools.model_image import image
 from protocols.dlms.companion import companion
+from protocols.modbus.format.library import ModelEntry, ModelMistakes, all_models, load_model, model_file
+from protocols.modbus.format.model import MeterModel
+from protocols.modbus.format.registers import RegisterSpec
 from protocols.modbus.image import RegisterImage
-from protocols.modbus.library import ModelEntry, ModelMistakes, all_models, load_model, model_file
-from protocols.modbus.model import MeterModel
-from protocols.modbus.registers import RegisterSpec
 from protocols.modbus.tryout import Tryout, try_model
 from protocols.reading import Quantity, name_of
 from protocols.session import MeterSpec

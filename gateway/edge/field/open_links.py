@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from protocols.dlms.framing import hdlc
 from protocols.errors import ProtocolError
-from protocols.modbus.write_requests import is_write
+from protocols.modbus.framing.write_requests import is_write
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from gateway.edge.field.open_links import OpenLinks
 from gateway.edge.field.statistics import TurnCounts
 from protocols.errors import LineError
 from protocols.line import Line, LineIO, TakesPushes
-from protocols.modbus.lent import LentWatch
+from protocols.modbus.client.lent import LentWatch
 
 MAX_QUIET = 60.0
 """Seconds that a command may keep the line quiet beyond its turn: for a slow meter's answer."""

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from time import monotonic
 
 import structlog
 
@@ -29,6 +30,7 @@ from gateway.edge.keys.ring import KeyRing
 from gateway.edge.keys.store import SLOTS_OF, Change
 from gateway.errors import ContractError, JournalError
 from gateway.mqtt.connection import MqttConnection
+from gateway.mqtt.steady import Steady
 from protocols.dlms.acts.keys import KeySlot
 from protocols.durable import replace_file
 from protocols.session import Clock
@@ -163,8 +165,17 @@ class KeysLink:
         return wrap(request, id=f"{self._gateway}/keys/request/{self._nonce}", source=source, time=now)
 
     async def _tell(self, connection: MqttConnection) -> None:
+        """Tell what is proved, and once more when central surely hears us again: for it, a proof is never repeated."""
+        steady, unsure = Steady(), list[str]()
         while True:
             store = self._ring.store()
+            step = steady.step(monotonic())
+            if store is not None and step == 1:
+                unsure = await asyncio.to_thread(store.unsure)
+                await asyncio.to_thread(store.tell_again, unsure)
+            elif store is not None and step is not None:
+                await asyncio.to_thread(store.sure, unsure)
+                unsure = await asyncio.to_thread(store.unsure)
             for key_id, meter, name in [] if store is None else await asyncio.to_thread(store.untold):
                 message = self._receipts.proven(key_id, meter, name)
                 if not await connection.offer(self._topics.keys_escrow(self._gateway), message):

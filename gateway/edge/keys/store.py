@@ -247,9 +247,26 @@ class KeyStore(KeyFile):
         )
 
     def told(self, key_id: str) -> None:
-        """Note that central knows that a change is proved."""
+        """Note that the broker took the word that a change is proved."""
         with self._transaction():
-            self._db.execute("update change set told = 1 where key_id = ?", (key_id,))
+            self._db.execute("update change set told = 1 where key_id = ? and told = 0", (key_id,))
+
+    def unsure(self) -> list[str]:
+        """Return the names of changes that were told to a broker, which may have fallen before central heard it."""
+        rows = self._read("select key_id from change where stage = 'proven' and told = 1 and given = 0")
+        return [name for (name,) in rows]
+
+    def tell_again(self, key_ids: Iterable[str]) -> None:
+        """Have it told once more that these are proved."""
+        with self._transaction():
+            self._db.executemany("update change set told = 0 where key_id = ?", [(one,) for one in key_ids])
+
+    def sure(self, key_ids: Iterable[str]) -> None:
+        """Note that central surely heard of these."""
+        with self._transaction():
+            self._db.executemany(
+                "update change set told = 2 where key_id = ? and told = 1", [(one,) for one in key_ids]
+            )
 
     def remembered(self) -> list[Change]:
         """Return the changes whose sealed texts central must have: those sent, and those whose keys are in force."""

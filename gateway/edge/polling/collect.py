@@ -23,7 +23,7 @@ from gateway.edge.stamping.clocks import MeterEvidence, is_ahead
 from gateway.edge.stamping.remarks import event_of
 from protocols.errors import IdentityMismatch, MeterProtocolError
 from protocols.known import Known
-from protocols.modbus.memories import remembered
+from protocols.modbus.belief.memories import remembered
 from protocols.reading import ProfileName, ReadingSet, Remark
 from protocols.session import Clock, MeterSession, ModbusSettings, TellsEventNews, Visit
 

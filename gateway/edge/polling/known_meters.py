@@ -16,8 +16,8 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout
 from protocols.event_marks import TakenLogs
-from protocols.modbus.known_meter import KnownModbusMeter
-from protocols.modbus.meter_memory import MeterMemory
+from protocols.modbus.belief.meter_memory import MeterMemory
+from protocols.modbus.planning.known_meter import KnownModbusMeter
 
 Key = tuple[str, str, str]
 Learned = (

@@ -16,10 +16,10 @@ from gateway.edge.stamping.disowning import disowned, last_before
 from gateway.edge.stamping.remarks import event_of
 from protocols.errors import IdentityMismatch
 from protocols.known import Known
-from protocols.modbus.judge import Judge
-from protocols.modbus.library import load_model
-from protocols.modbus.memories import PROVE_EVERY, remembered, settled
-from protocols.modbus.meter_memory import MeterMemory
+from protocols.modbus.belief.judge import Judge
+from protocols.modbus.belief.memories import PROVE_EVERY, remembered, settled
+from protocols.modbus.belief.meter_memory import MeterMemory
+from protocols.modbus.format.library import load_model
 from protocols.reading import Number, Quantity, Remark, RemarkWord
 from protocols.session import Clock, ModbusSettings
 

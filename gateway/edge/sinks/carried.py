@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from gateway.contract.messages.texts import gateway_source
 from gateway.contract.topics import Topics
 from gateway.errors import ContractError
 from gateway.mqtt.connection import MqttConnection
+from gateway.mqtt.steady import Steady
 from protocols.session import Clock
 
 TELL_EVERY = 5.0
@@ -67,10 +69,17 @@ class CarriedLife:
             self.complete.set()
 
     async def tell(self, connection: MqttConnection) -> None:
-        """Publish reserved counters: all when the connection opens, then those that rose; until it ends (PeerError)."""
+        """Publish reserved counters until the connection ends (PeerError).
+
+        All when it opens and once more when central surely hears us again (`Steady`), then those that rose: a new box
+        that starts above too low a counter would use one twice.
+        """
         told: dict[str, int] = {}
+        steady = Steady()
         topic = self._topics.counters(self._gateway)
         while True:
+            if steady.step(monotonic()) == 1:
+                told = {}
             risen = [(key, n) for key, n in self._keeper.reserved().items() if n > told.get(key, -1)]
             for begin in range(0, len(risen), AT_ONCE):
                 some = dict(risen[begin : begin + AT_ONCE])

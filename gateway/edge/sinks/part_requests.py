@@ -19,6 +19,8 @@ from protocols.session import Clock
 
 ASK_FIRST, ASK_MOST = 30.0, 600.0
 """Seconds after which an unanswered request is repeated, growing to the longest."""
+ASK_ANYWAY = 3_600.0
+"""Seconds after which is asked all the same: nothing tells of a part that a broker's node lost as it fell."""
 ASK_CALM = 5.0
 """Least seconds between a request and the next that a bad answer causes."""
 
@@ -46,6 +48,7 @@ class PartRequests:
         self._clock = clock
         self._ask_now = asyncio.Event()
         self._want_snapshot = False
+        self._from_nothing = False
         self._asked_at = -ASK_CALM
         self._answered = False
 
@@ -55,8 +58,12 @@ class PartRequests:
         return self._stored.held.version
 
     def begin_anew(self) -> None:
-        """Ask as a box that has nothing: central then tells all that it knows of this gateway."""
-        self._want_snapshot = True
+        """Ask as a box that has nothing until `begun`: central then tells all that it knows of this gateway."""
+        self._from_nothing = True
+
+    def begun(self) -> None:
+        """Ask no more as a box that has nothing: all that central knows has come."""
+        self._from_nothing = False
 
     async def load(self) -> None:
         """Apply what is stored, so that the edge stamps before it reaches central.
@@ -106,7 +113,8 @@ class PartRequests:
         backoff = Backoff(ASK_FIRST, ASK_MOST)
         while True:
             self._ask_now.clear()
-            held = HeldPart() if self._want_snapshot or self._stored.full else self._stored.held
+            whole = self._want_snapshot or self._from_nothing or self._stored.full
+            held = HeldPart() if whole else self._stored.held
             self._want_snapshot = False
             request = DirectoryRequest(gateway=self._gateway, have_version=held.version, number=held.number)
             self._asked_at = monotonic()
@@ -125,7 +133,8 @@ class PartRequests:
                 async with asyncio.timeout(backoff.next()):
                     await self._ask_now.wait()
             except TimeoutError:
-                if self._answered:
+                lately = monotonic() - self._asked_at < ASK_ANYWAY
+                if self._answered and lately and not self._from_nothing:
                     continue  # nothing to ask for until something is wrong
             return
 

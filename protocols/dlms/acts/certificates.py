@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.data.types import Data
@@ -138,7 +137,7 @@ def checked_request(octets: bytes, suite: int) -> x509.CertificateSigningRequest
         found = x509.load_der_x509_csr(octets)
         key = found.public_key()
         signed = found.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except certificates.UNREADABLE as error:
         raise SecurityFailure("what came as a certificate request is none") from error
     if not isinstance(key, PublicKey) or key.curve.name != curves.CURVES[suite].curve.name:
         raise SecurityFailure(f"the certificate request is not on the curve of suite {suite}")

@@ -304,6 +304,16 @@ class FrameDecoder:
         return at if at < len(self._buffer) else None
 
 
+def leading_frame(octets: bytes) -> Frame | None:
+    """Return the right, whole frame that begins with the flag at the first octet; None where none does."""
+    decoder = FrameDecoder()
+    decoder._buffer += octets  # noqa: SLF001 - it would go on at the next flag by itself
+    try:
+        return decoder._next() if len(octets) > 1 else None  # noqa: SLF001
+    except _Damage:
+        return None
+
+
 def _head(header: bytes) -> Frame:
     addresses = Cursor(header[2:-1])
     destination, source = (Address.decode(_address_octets(addresses)) for _ in range(2))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtensionOID, NameOID
 
@@ -15,6 +15,15 @@ from protocols.dlms.security.key_use import MAX_CERTIFICATE, KeyUse
 from protocols.errors import MeterConfigError, SecurityFailure
 
 TITLE_OCTETS = 8
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for octets that are no certificate, request or key, or that it does not know."""
 _KNOWN_CRITICAL = {
     ExtensionOID.KEY_USAGE,
     ExtensionOID.BASIC_CONSTRAINTS,
@@ -47,7 +56,7 @@ class TrustAnchors:
                 continue
             try:
                 certificate.verify_directly_issued_by(anchor)
-            except (InvalidSignature, ValueError, TypeError):
+            except (InvalidSignature, *UNREADABLE):
                 continue
             _check_authority(anchor, certificate)
             _check_time(anchor, self.at)
@@ -61,9 +70,9 @@ def certificates(octets: bytes, what: str) -> tuple[x509.Certificate, ...]:
     """Return the certificates in PEM (several may follow each other) or DER; MeterConfigError when there is none."""
     try:
         if octets.lstrip().startswith(b"-----BEGIN"):
-            return tuple(x509.load_pem_x509_certificates(octets))
-        return (x509.load_der_x509_certificate(octets),)
-    except ValueError:
+            return tuple(_legible(one) for one in x509.load_pem_x509_certificates(octets))
+        return (_legible(x509.load_der_x509_certificate(octets)),)
+    except UNREADABLE:
         raise MeterConfigError(f"{what} is no certificate: PEM or DER") from None
 
 
@@ -72,9 +81,20 @@ def received(octets: bytes) -> x509.Certificate:
     if len(octets) > MAX_CERTIFICATE:
         raise SecurityFailure(f"a certificate of {len(octets)} octets; {MAX_CERTIFICATE} are read")
     try:
-        return x509.load_der_x509_certificate(octets)
-    except ValueError as error:
+        return _legible(x509.load_der_x509_certificate(octets))
+    except UNREADABLE as error:
         raise SecurityFailure("what came as a certificate is none") from error
+
+
+def _legible(certificate: x509.Certificate) -> x509.Certificate:
+    """Return a certificate whose names and times can be read, one of UNREADABLE otherwise.
+
+    `cryptography` reads each part when it is first asked for; key and extensions have errors of their own here.
+    """
+    for name in (certificate.subject, certificate.issuer):
+        name.rfc4514_string()
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return certificate
 
 
 def der(certificate: x509.Certificate) -> bytes:
@@ -125,7 +145,7 @@ def _named(certificate: x509.Certificate, title: bytes) -> bytes:
 def _key_of(certificate: x509.Certificate) -> PublicKey:
     try:
         key = certificate.public_key()
-    except ValueError as error:
+    except UNREADABLE as error:
         raise SecurityFailure(f"the key of {_name(certificate)} cannot be read") from error
     if not isinstance(key, PublicKey):
         raise SecurityFailure(f"the key of {_name(certificate)} is not of an elliptic curve")
@@ -175,7 +195,7 @@ def _check_authority(anchor: x509.Certificate, certificate: x509.Certificate) ->
 def _extensions(certificate: x509.Certificate) -> x509.Extensions:
     try:
         found = certificate.extensions
-    except (ValueError, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise SecurityFailure(f"the extensions of {_name(certificate)} cannot be read") from error
     for extension in found:
         if extension.critical and extension.oid not in _KNOWN_CRITICAL:
@@ -188,7 +208,7 @@ def _extensions(certificate: x509.Certificate) -> x509.Extensions:
 def _bare(octets: bytes, what: str) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(octets)
-    except ValueError:
+    except UNREADABLE:
         raise MeterConfigError(f"{what} is no public key") from None
     if not isinstance(key, PublicKey):
         raise MeterConfigError(f"{what} is no key of an elliptic curve")

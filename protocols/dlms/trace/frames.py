@@ -25,9 +25,8 @@ from protocols.dlms.framing.hdlc import (
     SEGMENTED,
     UI,
     Address,
-    Frame,
-    FrameDecoder,
     crc,
+    leading_frame,
 )
 from protocols.dlms.trace.apdus import ApduReader, apdu_name
 from protocols.dlms.trace.state import TraceState
@@ -268,8 +267,7 @@ def _next_frame(data: bytes, before: int) -> int | None:
         at = data.find(FLAG, at + 1)
         if at < 0:
             return None
-        found = FrameDecoder().receive_data(data[at : at + MAX_FRAME + 2])
-        if found and isinstance(found[0], Frame) and data[at + 1] != FLAG:
+        if leading_frame(data[at : at + MAX_FRAME + 2]) is not None:
             return at
     return None
 

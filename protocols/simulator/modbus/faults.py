@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.format.registers import RegisterSpec
 from protocols.simulator.faults import wire
 from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import Fault, FaultFile, FaultPlayer

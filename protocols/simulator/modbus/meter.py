@@ -9,10 +9,10 @@ from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from protocols.clock import NowSource
-from protocols.modbus.codec import encode
-from protocols.modbus.library import load_model
-from protocols.modbus.model import SERIAL, MeterModel
-from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.decoding.codec import encode
+from protocols.modbus.format.library import load_model
+from protocols.modbus.format.model import SERIAL, MeterModel
+from protocols.modbus.format.registers import RegisterSpec
 from protocols.reading import Instant, Missing, MissingReason, Number, ProfileName, Quantity, Text, Value
 from protocols.simulator.faults.wire import PortStep
 from protocols.simulator.household.state import SimMeter, TrueState

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from gateway.central import retelling
 from gateway.central.directory.messages import standing_messages
 from gateway.central.directory.service import sweep
 from gateway.central.intake import times
@@ -35,6 +34,7 @@ from gateway.contract.messages import (
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
 from gateway.contract.verdicts import last_of
+from gateway.mqtt import steady
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
@@ -201,7 +201,7 @@ async def test_verdicts_that_a_fallen_broker_took_go_out_again_once_in_a_connect
     async with serving(central):  # the broker falls before a minute has passed
         await until(lambda: central.ledger.cursors.get(times.PUBLISHED) == 1)
     assert told() == 1
-    monkeypatch.setattr(retelling, "SETTLED", 0)
+    monkeypatch.setattr(steady, "SETTLED", 0)
     async with serving(central):
         await until(lambda: settled() == 1)
     assert told() == 2

@@ -8,8 +8,8 @@ import pytest
 
 from protocols.errors import AnswerOwed, MeterSilent
 from protocols.line import Line
-from protocols.modbus.account import account_of
-from protocols.modbus.client import ModbusClient, frames_for
+from protocols.modbus.client.account import account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
 from tests.support.edge.field_site import field_site
 from tests.support.modbus.far_side import Far, far_bus
 from tests.support.modbus.raw_meters import RawMeter, RawMeters

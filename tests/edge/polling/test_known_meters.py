@@ -14,9 +14,9 @@ from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import Layouts
 from protocols.event_marks import LogMark, TakenLog, TakenLogs
-from protocols.modbus.known_meter import KnownModbusMeter, Refusal
-from protocols.modbus.meter_memory import Believed, MeterMemory, Rival
-from protocols.modbus.plan import RegisterRange
+from protocols.modbus.belief.meter_memory import Believed, MeterMemory, Rival
+from protocols.modbus.planning.known_meter import KnownModbusMeter, Refusal
+from protocols.modbus.planning.plan import RegisterRange
 from protocols.reading import Nameplate, Number, Obis, ProfileName
 from protocols.simulator.faults.script import FaultScript
 from tests.support.dlms.bench import SmallMeter

@@ -17,7 +17,7 @@ from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.stamping.appender import ReadingAppender
 from protocols.meters.open import open_session
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec, ModbusSettings, SessionContext
 from tests.support.edge.poller_bench import Directory

@@ -21,7 +21,7 @@ from gateway.edge.push.layouts import PushLayouts
 from gateway.edge.stamping.appender import ReadingAppender
 from protocols.line import Line
 from protocols.meters.open import open_session
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.reading import ProfileName
 from protocols.session import SessionContext
 from tests.support.edge.poller_bench import T0, Directory

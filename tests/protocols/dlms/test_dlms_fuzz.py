@@ -14,6 +14,7 @@ from tests.support.fuzz.targets import MACHINES, PARSERS, conversations, machine
 FRAMES = 12_000
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 def test_mutated_frames_draw_values_or_errors_of_the_hierarchy() -> None:
     report = fuzz(seed=20261125, frames=FRAMES)
     assert report.findings == []

@@ -13,8 +13,8 @@ import pytest
 
 from protocols.errors import IdentityMismatch, MeterConfigError, NotSupported, WriteUnproven
 from protocols.meters.open import open_session
-from protocols.modbus.library import forget_models
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
+from protocols.modbus.format.library import forget_models
 from protocols.reading import (
     Missing,
     MissingReason,

@@ -17,11 +17,11 @@ import pytest
 from protocols.errors import LineClosed, MeterProtocolError, MeterSilent, ProtocolError
 from protocols.known import Known
 from protocols.line import Line
-from protocols.modbus.account import GatewayFacts, account_of
-from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.latency import LatencyFacts
-from protocols.modbus.requests import Request
-from protocols.modbus.session import open_modbus
+from protocols.modbus.client.account import GatewayFacts, account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
+from protocols.modbus.client.latency import LatencyFacts
+from protocols.modbus.framing.requests import Request
+from protocols.modbus.session.session import open_modbus
 from protocols.reading import Number, ProfileName
 from protocols.session import MeterSpec, ModbusSettings, SessionContext
 from protocols.unused import UnusedFrames, unused_frames

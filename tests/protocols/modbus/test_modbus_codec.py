@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.modbus.codec import decode, encode
-from protocols.modbus.library import load_model
-from protocols.modbus.model import MeterModel
-from protocols.modbus.registers import RegisterSpec
+from protocols.modbus.decoding.codec import decode, encode
+from protocols.modbus.format.library import load_model
+from protocols.modbus.format.model import MeterModel
+from protocols.modbus.format.registers import RegisterSpec
 from protocols.reading import Instant, Missing, MissingReason, Number, Text, Value
 
 INDIA = ZoneInfo("Asia/Kolkata")

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import MeterConfigError, MeterSilent
-from protocols.modbus.account import account_of
-from protocols.modbus.client import ModbusClient, frames_for
+from protocols.modbus.client.account import account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
+from protocols.modbus.client.unit import MeterUnit
 from protocols.modbus.dump import DumpRange, dump_registers
 from protocols.modbus.image import RegisterImage
-from protocols.modbus.unit import MeterUnit
 from tests.support.modbus.far_side import far_endpoint
 from tests.support.modbus.raw_meters import RawMeter, RawMeters
 

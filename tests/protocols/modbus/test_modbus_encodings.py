@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.modbus.codec import decode, encode, rollover, scale_factor
-from protocols.modbus.encoding import WORDS
-from protocols.modbus.model import MeterModel
-from protocols.modbus.registers import RegisterSpec, Scale
-from protocols.modbus.units import UNITS, expected_unit
+from protocols.modbus.decoding.codec import decode, encode, rollover, scale_factor
+from protocols.modbus.format.encoding import WORDS
+from protocols.modbus.format.model import MeterModel
+from protocols.modbus.format.registers import RegisterSpec, Scale
+from protocols.modbus.format.units import UNITS, expected_unit
 from protocols.reading import Instant, Missing, MissingReason, Number, Quantity, Text, Value
 
 INDIA = ZoneInfo("Asia/Kolkata")

@@ -18,8 +18,8 @@ from protocols.errors import (
     MeterSilent,
 )
 from protocols.line import Line
-from protocols.modbus.account import LineAccount, account_of
-from protocols.modbus.client import ModbusClient, frames_for
+from protocols.modbus.client.account import LineAccount, account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
 from protocols.unused import UnusedFrames, unused_frames
 from tests.support.modbus.raw_responder import bus, endpoint, mbap, rtu, words
 from tests.support.waiting import waits_run_out

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import MeterProtocolError
-from protocols.modbus.frames import AsciiFrames, Frames, RtuFrames, TcpFrames, frames_for
-from protocols.modbus.hunt import MAX_FRAME, Hunt
-from protocols.modbus.requests import Answer, Request
+from protocols.modbus.framing.frames import AsciiFrames, Frames, RtuFrames, TcpFrames, frames_for
+from protocols.modbus.framing.hunt import MAX_FRAME, Hunt
+from protocols.modbus.framing.requests import Answer, Request
 from tests.support.modbus.raw_meters import ascii_frame, rtu_frame, tcp_frame
 from tests.support.steps import steps_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.modbus.library import load_model, model_names
+from protocols.modbus.format.library import load_model, model_names
 from protocols.reading import Quantity
 from tests.support.modbus.model_images import golden, images, tried
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from protocols.errors import AnswerOwed, MeterError
 from protocols.line import Line
-from protocols.modbus.account import account_of
-from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.outstanding import MAX_OWED, Outstanding
-from protocols.modbus.requests import Request
+from protocols.modbus.client.account import account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
+from protocols.modbus.client.outstanding import MAX_OWED, Outstanding
+from protocols.modbus.framing.requests import Request
 from protocols.unused import unused_frames
 from tests.support.modbus.far_side import Act, Heard, far_bus, paper_line
 from tests.support.modbus.raw_meters import RawMeter, RawMeters

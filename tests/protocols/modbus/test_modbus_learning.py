@@ -17,9 +17,10 @@ from protocols.errors import MeterRefused, MeterSilent
 from protocols.known import Known
 from protocols.line import Line, LinePace
 from protocols.meters.open import open_session
-from protocols.modbus.account import account_of
-from protocols.modbus.client import ModbusClient, frames_for
-from protocols.modbus.known_meter import (
+from protocols.modbus.client.account import account_of
+from protocols.modbus.client.client import ModbusClient, frames_for
+from protocols.modbus.format.library import load_model
+from protocols.modbus.planning.known_meter import (
     ASK_REFUSED,
     CERTAIN,
     KEPT_FOR,
@@ -29,10 +30,9 @@ from protocols.modbus.known_meter import (
     Refusal,
     known_modbus,
 )
-from protocols.modbus.library import load_model
-from protocols.modbus.plan import RegisterRange, RegisterSpan
-from protocols.modbus.reader import SAMPLES, RegisterReader
-from protocols.modbus.visit import VisitReader
+from protocols.modbus.planning.plan import RegisterRange, RegisterSpan
+from protocols.modbus.session.reader import SAMPLES, RegisterReader
+from protocols.modbus.session.visit import VisitReader
 from protocols.reading import Missing, MissingReason, ProfileName, ReadingSet
 from protocols.session import MeterSession, MeterSpec, SessionContext, Visit
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import MeterConfigError
-from protocols.modbus.library import (
+from protocols.modbus.format.library import (
     MAX_BASES,
     MAX_FILE,
     MAX_MISTAKES,
@@ -25,7 +25,7 @@ from protocols.modbus.library import (
     model_names,
     parse_model,
 )
-from protocols.modbus.model_keys import tables
+from protocols.modbus.format.model_keys import tables
 from protocols.toml_mistakes import Mistake
 
 OWN = 'extends = "sdm120"\nname = "mine"\ntitle = "Mine"\n'

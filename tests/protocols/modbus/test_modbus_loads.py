@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import MeterProtocolError
-from protocols.modbus.codec import Scales
-from protocols.modbus.load_reader import LoadReader, LoadRow
-from protocols.modbus.model import MeterModel
+from protocols.modbus.decoding.codec import Scales
+from protocols.modbus.format.model import MeterModel
+from protocols.modbus.session.load_reader import LoadReader, LoadRow
 from protocols.reading import Missing, MissingReason, Number, ProfileName
 
 INDIA = ZoneInfo("Asia/Kolkata")

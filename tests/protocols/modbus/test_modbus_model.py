@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import MeterConfigError
-from protocols.modbus.library import ModelMistakes, load_model, model_names, parse_model
+from protocols.modbus.format.library import ModelMistakes, load_model, model_names, parse_model
 from protocols.reading import Quantity, RelayState
 from tests.support.modbus.model_dump import dump_all
 

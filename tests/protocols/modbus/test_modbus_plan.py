@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocols.line import LinePace
-from protocols.modbus.plan import (
+from protocols.modbus.planning.plan import (
     DISTINCT_SHARE,
     ReadLimits,
     RegisterBlock,
@@ -21,7 +21,7 @@ from protocols.modbus.plan import (
     plan,
     seam,
 )
-from protocols.modbus.wire_time import WireCost, rounded, turnaround, wire_cost
+from protocols.modbus.planning.wire_time import WireCost, rounded, turnaround, wire_cost
 from tests.support.modbus.all_plans import least_cost
 
 CHEAP_HOLES = WireCost(request=100, register=1)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.modbus.judge import Judge, all_bits_set
-from protocols.modbus.library import load_model
-from protocols.modbus.meter_memory import MeterMemory
-from protocols.modbus.plausible import Found, step
-from protocols.modbus.rules import energy_kind, limits_of, rules_of
+from protocols.modbus.belief.judge import Judge, all_bits_set
+from protocols.modbus.belief.meter_memory import MeterMemory
+from protocols.modbus.belief.plausible import Found, step
+from protocols.modbus.belief.rules import energy_kind, limits_of, rules_of
+from protocols.modbus.format.library import load_model
 from protocols.reading import Missing, MissingReason, Number, Quantity, RemarkWord, Value
 
 START = datetime(2026, 11, 23, tzinfo=UTC)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pydantic import TypeAdapter
 
-from protocols.modbus.judge import Judge
-from protocols.modbus.library import load_model
-from protocols.modbus.meter_memory import MeterMemory
-from protocols.modbus.plausible import ENOUGH, Found
+from protocols.modbus.belief.judge import Judge
+from protocols.modbus.belief.meter_memory import MeterMemory
+from protocols.modbus.belief.plausible import ENOUGH, Found
+from protocols.modbus.format.library import load_model
 from protocols.reading import Number, Quantity, RemarkWord
 
 IMPORT = Quantity.of("1-0:1.8.0")

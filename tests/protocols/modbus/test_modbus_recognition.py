@@ -13,7 +13,7 @@ import pytest
 from protocols.errors import IdentityMismatch
 from protocols.line import Line
 from protocols.meters.open import open_session
-from protocols.modbus.memories import Memories, remembered
+from protocols.modbus.belief.memories import Memories, remembered
 from protocols.reading import Number, ProfileName, Quality, ReadingSet, RemarkWord
 from protocols.session import SessionContext
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets

@@ -15,7 +15,7 @@ from protocols.errors import IdentityMismatch, MeterRefused, MeterSilent
 from protocols.line import Line
 from protocols.meters.meter import Row
 from protocols.meters.open import open_session
-from protocols.modbus.memories import PROVE_EVERY, Memories, remembered
+from protocols.modbus.belief.memories import PROVE_EVERY, Memories, remembered
 from protocols.reading import Missing, Number, ProfileName, Quality, ReadingSet, RemarkWord
 from protocols.session import MeterSession, SessionContext
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets

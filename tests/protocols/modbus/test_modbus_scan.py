@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protocols.lines.traced import TracedLine
-from protocols.modbus.library import load_model
+from protocols.modbus.format.library import load_model
 from protocols.modbus.scan import FoundUnit, Progress, scan_modbus
 from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock

@@ -12,8 +12,8 @@ from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent, No
 from protocols.known import Known
 from protocols.line import Line
 from protocols.meters.open import open_session
-from protocols.modbus.known_meter import CERTAIN
-from protocols.modbus.session import ModbusSession, open_modbus
+from protocols.modbus.planning.known_meter import CERTAIN
+from protocols.modbus.session.session import ModbusSession, open_modbus
 from protocols.reading import (
     Instant,
     Missing,

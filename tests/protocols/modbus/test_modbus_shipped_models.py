@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from protocols.modbus.format.library import load_model, model_names
 from protocols.modbus.image import RegisterImage
-from protocols.modbus.library import load_model, model_names
 from protocols.modbus.tryout import Tryout, try_model
 from protocols.reading import Instant, Number, Text
 from tests.support.paths import ROOT

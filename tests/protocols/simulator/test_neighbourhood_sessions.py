@@ -15,7 +15,7 @@ from protocols.line import Line
 from protocols.lines.serial import SerialLine
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import Layouts
-from protocols.modbus.session import open_modbus
+from protocols.modbus.session.session import open_modbus
 from protocols.reading import Number, ProfileName, ReadingSet, RelayState
 from protocols.session import MeterSession, SessionContext
 from protocols.simulator.household.events import TRANSACTION_LOG

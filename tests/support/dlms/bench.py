@@ -31,6 +31,7 @@ from protocols.dlms.data.types import (
     text,
     unsigned,
 )
+from protocols.dlms.framing.gateway import Behind, GatewayLink
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink
@@ -38,6 +39,7 @@ from protocols.dlms.security import curves
 from protocols.dlms.security.curves import OwnKeys, PeerKey, PeerKeys
 from protocols.dlms.security.suites import Keys
 from protocols.dlms.server.connection import ServerConnection, ServerSettings
+from protocols.dlms.server.gateway import ServedGateway
 from protocols.dlms.server.links import HdlcBus, ServedMeter, WrapperServer
 from protocols.dlms.server.model import OBJECT_UNDEFINED, TYPE_UNMATCHED, AccessDenied, AssociationPolicy
 from protocols.reading import Obis
@@ -65,6 +67,8 @@ HLS_KEY = b"0123456789ABCDEF"
 TITLE = b"GEN\x00\x00\x00\x00\x07"
 START = datetime(2026, 5, 31, 18, 30, tzinfo=UTC)  # midnight of 1 June in India
 CLOCK = Obis(0, 0, 1, 0, 0)
+BEHIND = Behind(3, b"00000007")
+"""Where the meter is behind a gateway."""
 ECHO = ("0-0:10.0.99*255", 1)
 """A method that gives its parameter back."""
 
@@ -390,6 +394,9 @@ class Joined:
         if framing == "hdlc":
             self.server = HdlcBus({17: served}, limits)
             link = HdlcClientLink(client=client, server=1, physical=17)
+        elif framing == "gateway":
+            self.server = WrapperServer({1: ServedGateway(meters={BEHIND: served})}, limits)
+            link = GatewayLink(WrapperClientLink(client=client, server=1), BEHIND)
         else:
             self.server = WrapperServer({1: served}, limits)
             link = WrapperClientLink(client=client, server=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from protocols.clock import NowSource
 from protocols.line import Line
 from protocols.lines.tcp import TcpLine
-from protocols.modbus.library import forget_models
+from protocols.modbus.format.library import forget_models
 from protocols.session import MeterSpec, ModbusSettings
 from protocols.simulator.cosem.model import HouseholdModel
 from protocols.simulator.dlms.ports import WrapperPort, simulated_meter

@@ -27,7 +27,7 @@ from gateway.edge.sinks.publisher import batch_message
 from gateway.edge.stamping.appender import ReadingAppender
 from protocols.line import Line
 from protocols.meters.open import open_session
-from protocols.modbus.memories import Memories
+from protocols.modbus.belief.memories import Memories
 from protocols.session import Clock, SessionContext
 from tests.support.dlms.trap_site import SECRETS
 from tests.support.edge.poller_bench import Directory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,6 +15,8 @@ from protocols.capture.trace_file import read_trace
 from protocols.dlms.apdu.notification import DataNotification, EventNotification
 from protocols.dlms.apdu.notification import decode as decode_notification
 from protocols.dlms.companion import companion
+from protocols.dlms.companion.declaration import DeclarationTable
+from protocols.dlms.companion.push_parser import push_grammar
 from protocols.dlms.data import axdr, cosem_time
 from protocols.dlms.data.types import array, structure
 from protocols.dlms.explore.saved_meter import SavedAttribute, SavedMeter, SavedObject, from_text, to_text
@@ -30,13 +33,15 @@ from protocols.dlms.push.layout import companion_layouts
 from protocols.dlms.trace.conversations import decode_conversations
 from protocols.dlms.trace.mask import ConversationMask
 from protocols.dlms.trace.state import TraceState
-from protocols.errors import MeterProtocolError
+from protocols.errors import MeterConfigError, MeterProtocolError
 from protocols.reading import Obis
 from protocols.session import COMPANIONS
+from protocols.simulator.faults.rows import delta_columns
 from protocols.toml_lines import TomlLines
 from tests.support.dlms.bench import KEYS, TITLE, SmallMeter
 from tests.support.dlms.pushes import ALERT, FRAMED, datagram, octets_of
-from tests.support.dlms.random_profiles import layout_of, maker_of
+from tests.support.dlms.random_profiles import compact_rows_for, layout_of, maker_of
+from tests.support.fuzz.seeds import pushed_frames
 from tests.support.paths import ROOT
 from tests.support.pcap_writer import CLIENT, METER, pcap, pcapng, tcp, udp
 
@@ -55,6 +60,8 @@ companion_layouts()
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NEWEST = 99
 """A version of a class that nobody has: the newest that is known stands for it."""
+LOGS = 7
+"""Event logs that a companion may name."""
 LAYOUTS = 8
 ROWS = 12
 
@@ -100,6 +107,17 @@ def _grammar(data: bytes) -> None:
     octets = data[1:]
     found = explained(octets, grammar, keys=None, zone=cosem_time.INDIA, received_at=NOW)
     assert found.pushes or found.mistakes
+
+
+def _push_companion(data: bytes) -> None:
+    """Read a user's grammar of pushes."""
+    text = data.decode("latin-1")
+    try:
+        push = tomllib.loads(text).get("push", {})
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise MeterConfigError(str(error)) from error
+    if isinstance(push, dict):
+        push_grammar("a", DeclarationTable(push, "a.toml [push]", TomlLines(text), ("push",)), LOGS)
 
 
 def _typed(data: bytes) -> None:
@@ -157,6 +175,7 @@ FILES: dict[str, Target_] = {
     "trace-file": _trace_file,
     "push-body": _body,
     "push-grammar": _grammar,
+    "push-companion": _push_companion,
     "toml-lines": lambda data: TomlLines(data.decode("latin-1")),
     "typed-object": _typed,
     "object-list": lambda data: parse_object_list(axdr.decode(data)),
@@ -179,6 +198,9 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
         "trace-file": tuple(path.read_bytes()[:3000] for path in sorted(TRACES.glob("*.trace"))),
         "push-body": (ALERT,),
         "push-grammar": tuple(_pushes()),
+        "push-stream": pushed_frames(),
+        "push": pushed_frames(),
+        "push-companion": tuple(path.read_bytes() for path in sorted(DECLARED.glob("*/push.toml"))),
         "toml-lines": tuple(path.read_bytes()[:3000] for path in sorted(DECLARED.rglob("*.toml"))),
         "typed-object": tuple(bytes((n,)) + v[:2000] for n, v in enumerate((*values, _object_list()))),
         "object-list": (_object_list(),),
@@ -193,7 +215,9 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
 
 
 def _pushes() -> Iterator[bytes]:
-    """Give pushes from the field behind the number of the companion that reads them."""
+    """Give pushes from the field, and of each framing, behind the number of the companion that reads them."""
+    for octets in pushed_frames():
+        yield bytes((COMPANIONS.index("is15959"),)) + octets
     for name, case in PUSHES.items():
         yield bytes((COMPANIONS.index(name),)) + octets_of(case)
 
@@ -216,7 +240,8 @@ def _buffers() -> Iterator[bytes]:
         random = Random(seed)
         makers = [maker_of(random, column.is_stamp) for column in layout.columns]
         rows = [structure(*(make(random, n) for make in makers)) for n in range(ROWS)]
-        yield bytes((seed,)) + axdr.encode(array(*rows))
+        for buffer in (array(*rows), array(*delta_columns(rows)), compact_rows_for(random, layout)):
+            yield bytes((seed,)) + axdr.encode(buffer)
 
 
 def _object_list() -> bytes:

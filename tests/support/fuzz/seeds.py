@@ -6,21 +6,26 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
+from protocols.dlms.apdu import gbt, notification
 from protocols.dlms.apdu.access import Access, AccessKind, AccessRequest
 from protocols.dlms.apdu.conformance import BUILT, Conformance
+from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.apdu.lists import GetListRequest, SetListRequest, Target
+from protocols.dlms.apdu.notification import DataNotification
 from protocols.dlms.apdu.selection import EntrySelection, RangeSelection
 from protocols.dlms.apdu.services import ActionRequest, SetRequest
 from protocols.dlms.apdu.short_names import OBJECT_LIST, ReadRequest, Variable
 from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.data import cosem_time
-from protocols.dlms.data.types import octets, text
+from protocols.dlms.data.types import octets, structure, text
+from protocols.dlms.framing import mbus, wrapper
 from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.session import Auth, KeyInfo
 from tests.support.dlms.bench import (
     CLOCK,
     ECHO,
+    GENERAL_POLICIES,
     LONG_TEXT,
     POLICIES,
     START,
@@ -30,7 +35,7 @@ from tests.support.dlms.bench import (
     of_suite,
 )
 from tests.support.dlms.named_meter import named_meter
-from tests.support.dlms.pushes import ALERT, FRAMED, ciphered
+from tests.support.dlms.pushes import ALERT, CASES, FRAMED, ciphered, octets_of
 
 WAYS = ("none", "lls", "hls2", "gmac", "wrapped", "agreed", "short-names")
 CHALLENGES = 20261125
@@ -44,7 +49,8 @@ ASSOCIATIONS = POLICIES | {
     ),
 }
 """None with signatures: they differ each time, and a run must be made again by its seed."""
-FRAMINGS = ("wrapper", "hdlc")
+FRAMINGS = {"wrapper": WAYS, "hdlc": WAYS, "gateway": ("none", "gmac")}
+"""Each with the ways that are spoken in it; "gateway" is the wrapper with the prefix of a meter behind one."""
 OWN_BLOCKS = Conformance.BLOCK_SET | Conformance.BLOCK_ACTION
 
 
@@ -65,7 +71,10 @@ class Conversation:
 def conversations() -> tuple[Conversation, ...]:
     """Record one of each framing and association, with and without general block transfer."""
     return tuple(
-        _recorded(way, framing, general) for framing in FRAMINGS for way in WAYS for general in (False, True)
+        _recorded(way, framing, general)
+        for framing, ways in FRAMINGS.items()
+        for way in ways
+        for general in (False, True)
     )
 
 
@@ -135,12 +144,39 @@ def _speak_by_short_names(talk: Joined) -> None:
     talk.run(talk.client.disconnect())
 
 
+@lru_cache(maxsize=1)
+def signed_frames() -> tuple[bytes, ...]:
+    """Give the frames of a conversation whose requests are agreed on, ciphered and signed: seeds of parsers alone."""
+    policy, settings = GENERAL_POLICIES["suite-1-agreed-signed"]
+    talk = Joined(_meter(policy), settings)
+    talk.associate()
+    talk.get(1, "0-0:96.1.0*255")
+    return tuple(frame for frame in (*talk.to_server, *talk.to_client) if frame)
+
+
+def gateway_frames() -> tuple[bytes, ...]:
+    """Give the frames of the conversations with a meter behind a gateway."""
+    spoken = (c for c in conversations() if c.framing == "gateway")
+    return tuple(frame for c in spoken for frame in (*c.to_server, *c.to_client) if frame)
+
+
+def pushed_frames() -> tuple[bytes, ...]:
+    """Give pushes in every framing: also in segments of M-Bus, in blocks, and as meters of the field send them."""
+    plain = notification.encode(DataNotification(body=structure(*(octets(bytes(40)) for _ in range(20)))))
+    blocks = tuple(
+        wrapper.encode(1, 64, gbt.encode(GeneralBlock(data=piece, number=n, acknowledged=0, last=n == 3)))
+        for n, piece in enumerate((plain[:300], plain[300:600], plain[600:]), start=1)
+    )
+    field = tuple(octets_of(path.stem) for path in sorted(CASES.glob("*.txt")))
+    return (*FRAMED, mbus.encode(ALERT), mbus.encode(plain), b"".join(blocks), *blocks, *field)
+
+
 def all_frames() -> tuple[bytes, ...]:
     """Give every frame of every conversation, and pushes in every framing."""
     spoken = tuple(
         frame for c in conversations() for frames in (c.to_server, c.to_client) for frame in frames if frame
     )
-    return (*spoken, ALERT, ciphered(ALERT), *FRAMED)
+    return (*spoken, ALERT, ciphered(ALERT), *FRAMED, *pushed_frames())
 
 
 def auth_of(conversation: Conversation) -> Auth:

@@ -35,7 +35,15 @@ from tests.support.fuzz.files import seeds_of_files as _seeds_of_files
 from tests.support.fuzz.keys import KEYS as KEY_TARGETS
 from tests.support.fuzz.keys import seeds_of_keys
 from tests.support.fuzz.mutate import mutated
-from tests.support.fuzz.seeds import Conversation, all_frames, conversations, joined
+from tests.support.fuzz.pairs import PAIRS, seeds_of_pairs
+from tests.support.fuzz.seeds import (
+    Conversation,
+    all_frames,
+    conversations,
+    gateway_frames,
+    joined,
+    signed_frames,
+)
 
 CLIENT = AssociationSettings().system_title
 _POLICY = GENERAL_POLICIES["suite-1-agreed-signed"][0]
@@ -46,7 +54,13 @@ METER_SIDE = GeneralKeys(keys=suite_keys(1), master=_POLICY.master_key, own=_POL
 @lru_cache(maxsize=1)
 def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
     """Give the seeds of those targets that have some of their own."""
-    return {**_seeds_of_files(), **seeds_of_keys()}
+    return {
+        **_seeds_of_files(),
+        **seeds_of_keys(),
+        **seeds_of_pairs(),
+        "gateway": tuple(frame[8:] for frame in gateway_frames()),
+        "general-ciphering": tuple(frame[8:] for frame in signed_frames()),
+    }
 
 
 Target_ = Callable[[bytes], object]
@@ -83,6 +97,7 @@ PARSERS: dict[str, Target_] = {
     "trace": decode_trace,
     **FILES,
     **KEY_TARGETS,
+    **PAIRS,
     "trace-with-keys": lambda data: decode_trace(data, keys=KEYS, titles=(TITLE,)),
 }
 

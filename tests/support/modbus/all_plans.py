@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from protocols.modbus.plan import ReadLimits, RegisterBlock, RegisterSpan, aligned
-from protocols.modbus.wire_time import WireCost
+from protocols.modbus.planning.plan import ReadLimits, RegisterBlock, RegisterSpan, aligned
+from protocols.modbus.planning.wire_time import WireCost
 
 
 def requests_of(part: Sequence[RegisterSpan], limits: ReadLimits) -> RegisterBlock | None:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from protocols.line import LinePace
-from protocols.modbus.library import load_model, model_names
-from protocols.modbus.model import LIVE_PROFILES, MeterModel
-from protocols.modbus.plan import plan
-from protocols.modbus.reader import limits_of
-from protocols.modbus.registers import RegisterSpec
-from protocols.modbus.wire_time import wire_cost
+from protocols.modbus.format.library import load_model, model_names
+from protocols.modbus.format.model import LIVE_PROFILES, MeterModel
+from protocols.modbus.format.registers import RegisterSpec
+from protocols.modbus.planning.plan import plan
+from protocols.modbus.planning.wire_time import wire_cost
+from protocols.modbus.session.reader import limits_of
 from protocols.reading import Quantity, name_of
 
 COST = wire_cost("rtu", LinePace(octet=10 / 9600, gap=35 / 9600), 0.03)

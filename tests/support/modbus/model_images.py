@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from protocols.modbus.format.library import load_model
 from protocols.modbus.image import RegisterImage
-from protocols.modbus.library import load_model
 from protocols.modbus.tryout import Tryout, try_model
 from protocols.reading import Instant, Missing, Number, Text, Value, name_of
 from tests.support.paths import ROOT

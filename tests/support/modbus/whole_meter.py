@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from protocols.modbus.library import forget_models
+from protocols.modbus.format.library import forget_models
 from tests.support.modbus.raw_meters import Cells, RawMeter
 
 NOON = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)

@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.security import certificates
@@ -137,6 +139,23 @@ def test_a_file_may_hold_a_certificate_or_a_bare_key() -> None:
 def test_octets_that_are_no_certificate_are_a_security_failure(octets: bytes) -> None:
     with pytest.raises(SecurityFailure):
         received(octets)
+
+
+SHOWN = certificates.der(shown())
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@given(at=st.integers(0, len(SHOWN) - 1), octet=st.integers(0, 255))
+def test_a_certificate_with_one_wrong_octet_is_refused(at: int, octet: int) -> None:
+    """Whatever the library makes of it: it reads names, times and version when they are first asked for."""
+    octets = bytearray(SHOWN)
+    if octets[at] == octet:
+        return
+    octets[at] = octet
+    with pytest.raises(SecurityFailure):
+        trust().check(received(bytes(octets)), KeyUse.SIGNING)
+    with pytest.raises((SecurityFailure, MeterConfigError)):
+        peer_key(bytes(octets), "x", KeyUse.SIGNING, trust())
 
 
 def _joined(certificate: bytes, anchors: TrustAnchors | None, peer: PeerKey | None) -> Joined:

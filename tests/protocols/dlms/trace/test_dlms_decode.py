@@ -21,6 +21,7 @@ from protocols.dlms.trace.frames import Trace, decode_trace
 from protocols.errors import MeterProtocolError
 from tests.support.dlms.bench import KEYS
 from tests.support.dlms.pushes import ALERT, ciphered, ui
+from tests.support.steps import steps_of
 
 hx = bytes.fromhex
 TITLE = hx("4D4D4D0000BC614E")
@@ -263,3 +264,10 @@ def test_a_frame_behind_a_broken_one_is_shown_and_the_broken_one_is_the_problem(
     assert trace.problem is not None
     assert trace.problem.offset <= len(broken) + len(ui(ALERT))
     assert sum("[3]: bit-string" in line for line in trace.lines()) == 2
+
+
+@pytest.mark.parametrize("octets", [b"\x7e\xa0", b"\x7e\xa4", b"\x7e\xa0\x07", b"\x7e"])
+def test_beginnings_of_frames_take_steps_by_their_number(octets: bytes) -> None:
+    costs = [steps_of(partial(decode_trace, octets * times + hx(IST_SNRM_UA))) for times in (50, 100, 400)]
+    assert max(costs[1] / costs[0], costs[2] / costs[0] / 4) <= 2.5
+    assert costs[2] <= 40 * 400 * len(octets)

@@ -1,0 +1,1 @@
+"""Whether what a meter gave can be believed, and what was believed before."""

@@ -1,0 +1,1 @@
+"""From the words of registers to exact values and back; pure."""

@@ -1,0 +1,1 @@
+"""What a model file may say, and where models are found."""

@@ -1,0 +1,1 @@
+"""How requests and answers stand on a line, and the hunt for the right answer; pure."""
