@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -28,12 +28,13 @@ class _Selector(selectors.PollSelector):
         super().__init__()
         self.now = 0.0
         self.settled = settled
+        self.idle: Callable[[], bool] = lambda: False
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None or timeout <= 0:
             self.now += TURN
             return super().select(timeout)
-        events = super().select(self.settled)
+        events = super().select(0 if self.idle() else self.settled)
         self.now += TURN if events else timeout
         return events
 
@@ -52,9 +53,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
-    def settle_in(self, seconds: float) -> None:
-        """Take what was sent as arrived after so many real seconds, where weeks are to pass over loopback sockets."""
-        self._virtual.settled = seconds
+    def settle_in(self, seconds: float, *, idle: Callable[[], bool]) -> None:
+        """Take what was sent as arrived after so many real seconds, at once while `idle`: so weeks may pass."""
+        self._virtual.settled, self._virtual.idle = seconds, idle
 
     @property
     def passed(self) -> timedelta:

@@ -12,6 +12,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from gateway.edge.polling.clock_corrections import ClockNote
+from gateway.edge.polling.descent import Descent
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout
@@ -28,6 +29,7 @@ Learned = (
     | KnownModbusMeter
     | MeterMemory
     | ClockNote
+    | Descent
 )
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
@@ -37,6 +39,7 @@ _KINDS: dict[str, TypeAdapter[Learned]] = {
     "modbus": TypeAdapter(KnownModbusMeter),
     "memory": TypeAdapter(MeterMemory),
     "clock": TypeAdapter(ClockNote),
+    "descent": TypeAdapter(Descent),
 }
 VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
@@ -148,6 +151,8 @@ def _kind_of(learned: Learned) -> str:
             return "memory"
         case ClockNote():
             return "clock"
+        case Descent():
+            return "descent"
     return "objects"
 
 

@@ -22,6 +22,7 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.pace import MeterPace
+from gateway.edge.polling.recognise import recognise
 from gateway.edge.polling.rhythm import DEFAULT_BLOCK, Span
 from gateway.edge.polling.schedule import LAST_RETRY, PolledMeter, Schedule
 from gateway.edge.polling.takings import Takings
@@ -155,7 +156,7 @@ class MeterPoll:
             ):
                 # Who it is comes first (a meter was exchanged, an address given twice): nothing may be read
                 # into another's account. Then its clock, on which hangs what the rows' times are worth.
-                await self._recognise(session)
+                await recognise(session, self.meter.meter)
                 clock = await self._check_clock(session)
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
@@ -191,7 +192,7 @@ class MeterPoll:
                 asyncio.timeout(CLOCK_ATTEMPT),
                 self._open_setter(visit=Visit()) as session,
             ):
-                await self._recognise(session)
+                await recognise(session, self.meter.meter)
                 told, again = await self._corrections.correct(
                     session, meter.meter, meter.spec.time_zone(), self._period()
                 )
@@ -257,16 +258,6 @@ class MeterPoll:
             log.error("journal_refused", **self._where(), error=str(error))
             self.pace.due_again(profiles, self._clock.now())
         self._journaled(new, error)
-
-    async def _recognise(self, session: MeterSession) -> None:
-        """Make sure that the right meter answers, before anything is read."""
-        try:
-            nameplate = await session.identify()
-        except NotSupported:
-            return  # a model without a serial register: the configuration stands for it
-        expected = self.meter.meter.partition(":")[2]
-        if expected and nameplate.serial and nameplate.serial.strip() != expected:
-            raise IdentityMismatch(expected=self.meter.meter, found=nameplate.meter_id)
 
     async def _check_clock(self, session: MeterSession) -> MeterEvidence:
         """Look at the meter's clock; return what that says of its rows.

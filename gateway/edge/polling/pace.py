@@ -69,12 +69,11 @@ class MeterPace:
 
     def next_at(self) -> datetime:
         """Return when it wants to be asked next."""
-        fresh = (at for profile, at in self._due.items() if profile not in self._behind)
-        return max(self._retry_at or min(fresh, default=NEVER), self._barred_until)
+        return max(self._retry_at or min(self._due.values(), default=NEVER), self._barred_until)
 
     def due(self, now: datetime, *, rests: bool = True) -> list[ProfileName]:
-        """Return the profiles to read at `now`; without `rests` none of which only the rest of its memory is left."""
-        return [p for p, at in self._due.items() if at <= now and (rests or p not in self._behind)]
+        """Return the profiles to read at `now`; with `rests` those of which a part of the memory is left, too."""
+        return [p for p, at in self._due.items() if at <= now or (rests and p in self._behind)]
 
     def wanted(self, profiles: Sequence[ProfileName], now: datetime) -> list[ProfileName]:
         """Return those of some profiles that are worth asking for: not what the meter lacks."""
@@ -171,16 +170,20 @@ class MeterPace:
         self._claim = None
         self.unsupported.discard(profile)
         self._behind.discard(profile)
+        self._next(profile, now)
+
+    def _next(self, profile: ProfileName, now: datetime) -> None:
         if profile in self._due:
             self._due[profile] = self._schedule.next_due(
                 profile, now, self._meter.spec.zone, self._meter.meter
             )
 
     def behind(self, profile: ProfileName, now: datetime) -> None:
-        """Note that a stored profile was read in part: the rest can wait for idle wire."""
+        """Note that a stored profile was read in part: the rest can wait for idle wire, what is new is due as ever."""
         self._claim = None
         self._behind.add(profile)
         self._behind_since = now
+        self._next(profile, now)
 
     def window_took(self, seconds: float) -> None:
         """Note how long a visit for such a rest took the line."""

@@ -16,10 +16,10 @@ from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll, Turn
-from gateway.edge.polling.line_state import REVIVE_EVERY
 from gateway.edge.polling.means import OpenSession, PushingMeters
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
+from gateway.edge.polling.revivals import Revivals
 from gateway.edge.polling.rhythm import Span
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.turns import Claim
@@ -78,7 +78,7 @@ class Poller:
         self._meters: dict[str, MeterPoll] = {}
         self._lines: dict[str, LinePoll] = {}
         self._retries: dict[str, Backoff] = {}
-        self._revived: dict[str, datetime] = {}
+        self._revivals = Revivals(self._clock)
         self._running: tuple[asyncio.TaskGroup, Rests] | None = None
         self.paused: str | None = None
         self.paused_since: datetime | None = None
@@ -351,7 +351,7 @@ class Poller:
                 report = await poll.attempt(profiles, span)
                 came_back = state.heard(poll, before, was_dead=was_dead)
         if came_back:
-            self._power_is_back(poll)
+            self._revivals.power_is_back(poll.meter.route, self._lines.values())
         self._tell(state, poll)
         await poll.durable()
         return report
@@ -367,12 +367,12 @@ class Poller:
                         await poll.correct_clock()
                     else:
                         due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
-                        await poll.attempt(due, more=lambda: not state.is_wanted(poll.meter.meter))
+                        await poll.attempt(due, more=state.lasts(poll, claim))
                 except JournalError:
                     return  # `_journaled` hears it, too
             came_back = state.attempted(poll, claim, before)
         if came_back:
-            self._power_is_back(poll)
+            self._revivals.power_is_back(poll.meter.route, self._lines.values())
         self._tell(state, poll)
 
     def _journaled(self, state: LinePoll, new: int, error: JournalError | None) -> None:
@@ -390,19 +390,6 @@ class Poller:
             if new:
                 self.paused = self.paused_since = None
         state.wake()
-
-    def _power_is_back(self, poll: MeterPoll) -> None:
-        """Try the silent meters of the other lines that share a meter's way: a feeder or a concentrator is back."""
-        route, now = poll.meter.route, self._clock.now()
-        if route is None:
-            return
-        way = route.segment or route.host
-        if now < self._revived.get(way, now - REVIVE_EVERY) + REVIVE_EVERY:
-            return
-        self._revived[way] = now
-        for state in self._lines.values():
-            if (other := state.route) is not None and other.shares(route):
-                state.revive()
 
     def _tell(self, state: LinePoll, poll: MeterPoll) -> None:
         """Note the health of a meter and its line, unless they were taken away meanwhile."""

@@ -52,7 +52,9 @@ class ReadingAppender:
                     f"a row of {meter}, {block.template.layout.profile}, is longer than {MAX_BODY} octets"
                     " as a message"
                 )
-        return JournalBatch(blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise, stored=stored)
+        return JournalBatch(
+            blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise, stored=stored and bool(blocks)
+        )
 
     async def append(
         self, meter: str, rows: Sequence[ReadingSet], *, clock: MeterEvidence, revise: bool = True

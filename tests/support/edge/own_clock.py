@@ -177,9 +177,12 @@ class DlmsMeter:
 
 
 @asynccontextmanager
-async def dlms_meter(serial: str, clock: NowSource, history_from: datetime) -> AsyncIterator[DlmsMeter]:
-    """Serve a DLMS meter on loopback."""
-    home = Household(4, "GEN", serial, history_from, cuts_until=history_from + timedelta(hours=1))
+async def dlms_meter(
+    serial: str, clock: NowSource, history_from: datetime, *, cuts: bool = False
+) -> AsyncIterator[DlmsMeter]:
+    """Serve a DLMS meter on loopback; with `cuts` its supply fails now and then."""
+    until = None if cuts else history_from + timedelta(hours=1)
+    home = Household(4, "GEN", serial, history_from, cuts_until=until)
     port = WrapperPort(simulated_meter(HouseholdModel(home, clock, policies()), counter_start=5))
     line = TcpLine(f"tcp-{serial}", "127.0.0.1", await port.start("127.0.0.1"))
     try:

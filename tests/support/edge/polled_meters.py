@@ -99,9 +99,6 @@ async def polled(
 ) -> AsyncIterator[Polled]:
     """Make a poller of these lines and meters, with journal and what is known of meters in a folder."""
     told: list[tuple[str, str, str, str]] = []
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualTimeLoop)
-    loop.settle_in(0.001)
 
     def record(meter: str, *, before: str, after: str, outcome: str) -> None:
         told.append((meter, before, after, outcome))
@@ -126,6 +123,9 @@ async def polled(
         pushing=PushLayouts(clock),
         corrections=ClockCorrections(clock, known, rule=rule, record=record),
     )
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.settle_in(0.001, idle=lambda: not poller.under_way and not any(map(poller.busy, poller.lines)))
     try:
         yield Polled(poller, journal, known, clock, told)
     finally:
