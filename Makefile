@@ -22,7 +22,7 @@ help:
 	@echo "make soak    the kill test with more kills"
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make soak-rule   100,000 captures: the directory against a consumer that hears messages only"
-	@echo "make fuzz    a million mutated DLMS frames"
+	@echo "make fuzz    a million mutated frames of DLMS, and one of Modbus"
 	@echo "make clean   remove environments and caches"
 
 demo:
@@ -79,6 +79,7 @@ soak:
 fuzz:
 	@$(SETUP) dev
 	@$(PY) -m tests.support.fuzz --frames 1000000 $(ARGS)
+	@$(PY) -m tests.support.fuzz --frames 1000000 --only modbus $(ARGS)
 
 soak-rule:
 	@$(SETUP) dev

@@ -3,8 +3,8 @@
 `central_vs_bare`: bytes of a message → read, checked, judged, stored and counted durably, against `json.loads`
 and one multi-row insert of the same captures (identity, meter, profile, instant, and the row as JSON; capture_id
 is unique). Both put GROUP messages into a transaction (WAL, synchronous=FULL), as central does with what waits.
-`central_cpu_vs_bare` is the same in CPU time. Bare ÷ ours; the median of alternating rounds. The last line is one
-JSON object.
+`central_cpu_vs_bare` is the same in CPU time. Bare ÷ ours; the median of alternating rounds. What was there before
+is settled, as in the program (`gateway.memory`). The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from gateway.contract.blocks import (
 )
 from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics
+from gateway.memory import settle
 from mapping.directory import Attribution
 from protocols.reading import Number, ProfileName, Quantity, ReadingSet
 
@@ -162,6 +163,7 @@ def bare(path: Path, payloads: list[bytes]) -> tuple[float, float]:
 def measure_central(folder: Path, rounds: int, count: int) -> dict[str, float]:
     """Alternate ours and bare; medians of each round's ratios, and what central takes for a capture."""
     payloads = messages(count)
+    settle()
     walls, cpus, ours_us, bare_us = [], [], [], []
     for turn in range(rounds + 1):
         ours = central(folder / f"ledger-{turn}.db", payloads)
@@ -184,8 +186,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--messages", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--messages", type=int, default=40)
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

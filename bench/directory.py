@@ -53,12 +53,14 @@ def re_key(folder: Path, consumers: int) -> None:
         began = time.perf_counter()
         snapshot = store.snapshot()
         began = lap("reload_s", began)
-        plan = plan_rekey(snapshot, folder / "rekey.csv")
-        began = lap("rekey_plan_s", began)
-        del snapshot
-        apply_rekey(store, plan, by="bench", at=NOW)
-        began = lap("rekey_apply_s", began)
-        print(plan.counts)
+        before = now_mib()
+        with plan_rekey(snapshot, folder / "rekey.csv", at=NOW, folder=folder / "plans") as plan:
+            began = lap("rekey_plan_s", began)
+            print(f"rekey_plan_adds_mib {now_mib() - before:.0f}")
+            del snapshot
+            apply_rekey(store, plan, by="bench", approver="another", at=NOW)
+            began = lap("rekey_apply_s", began)
+            print(plan.counts)
         spans, names = store.differences(1, 2)
         began = lap("differences_s", began)
         print(f"spans {len(spans)} names {len(names)}")
@@ -68,6 +70,12 @@ def re_key(folder: Path, consumers: int) -> None:
         for meter in meters:
             snapshot.attributions(meter, NOW, NOW + timedelta(minutes=30))
         print(f"attributions_us {(time.perf_counter() - began) / len(meters) * 1e6:.1f}")
+
+
+def now_mib() -> float:
+    """Give the memory that is resident now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def lap(label: str, began: float) -> float:

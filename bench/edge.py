@@ -3,8 +3,9 @@
 Simulated HLS meters on TCP live in a process of their own, meter time running fast; edge and client, one after the
 other, read them for some half hours with the default schedule. `edge_vs_client`: CPU of the edge's process (polling,
 stamping, journal, MQTT to a Mosquitto, status) ÷ CPU of the client's, per poll; null where one made other numbers of
-polls: on a machine that is too busy it takes two due times in one. `edge_ms_per_meter`: CPU of the edge for a meter and
-half hour; a share of what an idle edge uses in half an hour (`edge_idle_ms`) is in it, as of an edge with 1,000 meters.
+polls: on a machine that is too busy it takes two due times in one. `edge_vs_client_idle`: the same with a share of what
+an idle edge uses in half an hour (`edge_idle_ms`), as of an edge with SHARED meters, in the edge's; so is
+`edge_ms_per_meter`, CPU of the edge for a meter and half hour.
 `rss_per_1000_meters`: octets. `client_ms_per_meter` is the limit. `edge_failures` should be 0: all meters are due at
 once when the edge starts. The last line is one JSON object. Quick, it gives up where the machine is too busy for it.
 """
@@ -28,6 +29,8 @@ from tests.support.mosquitto import Mosquitto
 
 ROLES = Path(__file__).parent / "edge_roles.py"
 HALF_HOUR = 1_800.0
+SHARED = 1_000
+"""Meters that share what an idle edge uses."""
 QUICK = 46.0
 """Seconds after which the quick measurement gives up."""
 SAME = 0.05
@@ -128,12 +131,14 @@ def figures(client: dict[str, float], edge: dict[str, float], half_hours: int) -
     """Return what the two processes' counts say."""
     per_meter = 1000 / (client["meters"] * half_hours)
     idle = edge["idle"] * HALF_HOUR * 1000
+    client_ms = client["cpu"] * per_meter
     comparable = abs(edge["polls"] - client["polls"]) <= SAME * max(edge["polls"], client["polls"])
     ratio = (edge["cpu"] / edge["polls"]) / (client["cpu"] / client["polls"]) if comparable else None
     return {
         "edge_vs_client": ratio,
-        "edge_ms_per_meter": edge["cpu"] * per_meter + idle / 1000,
-        "client_ms_per_meter": client["cpu"] * per_meter,
+        "edge_vs_client_idle": None if ratio is None else ratio + idle / SHARED / client_ms,
+        "edge_ms_per_meter": edge["cpu"] * per_meter + idle / SHARED,
+        "client_ms_per_meter": client_ms,
         "edge_idle_ms": idle,
         "rss_per_1000_meters": edge["rss"] / edge["meters"] * 1000,
         "meters": edge["meters"],

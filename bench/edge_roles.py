@@ -25,6 +25,7 @@ import structlog
 from gateway.config.file import Config, load
 from gateway.edge.polling.health import PollerStatistics
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from gateway.memory import settle
 from gateway.roles.edge import EdgeRole, edge_role, polled_meters, schedule
 from gateway.roles.lines import make_line
 from protocols.dlms.client.association_pool import AssociationPool
@@ -73,6 +74,7 @@ async def edge(config: Config, half_hours: int, patience: float) -> dict[str, fl
         try:
             # A busy machine may never have a moment without a session: the wait has an end.
             await _until(lambda: _all_read(role.poller.statistics(), len(config.meters)), patience)
+            settle()
             begun, spent = role.poller.statistics(), time.process_time()
             await clock.sleep_until(clock.now() + half_hours * HALF_HOUR)
             ended, spent = role.poller.statistics(), time.process_time() - spent
@@ -146,6 +148,7 @@ async def client(config: Config, half_hours: int, patience: float) -> dict[str, 
     ]
     try:
         await _until(lambda: len(work.read_once) >= len(tasks), patience)
+        settle()
         begun, spent = Counter(work.counts), time.process_time()
         await clock.sleep_until(clock.now() + half_hours * HALF_HOUR)
         spent = time.process_time() - spent

@@ -1,6 +1,7 @@
 """What the pipeline costs beside its bare engines: SQLite alone, aiomqtt alone, paho alone; one run, ratios.
 
-Reading sets of 8 values, 20 in a poll. All ratios are bare ÷ ours, medians of rounds that take turns.
+Reading sets of 8 values, 20 in a poll. All ratios are bare ÷ ours, each the median of short rounds that take turns,
+so that a disk or a neighbour that is busy for a while meets both. `load` is that of the last minute, at the end.
 
 `durable_vs_bare`, `durable_cpu_vs_bare`: decoded sets → stamped → journaled by four lines, against bare SQLite
 commits (WAL, synchronous=FULL) of the same octets, a row a set and a transaction a poll; by the wall, and by
@@ -20,6 +21,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import resource
 import shutil
 import socket
@@ -50,6 +52,7 @@ from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
 from gateway.edge.stamping.stamp import stamp
+from gateway.memory import settle
 from gateway.mqtt.connection import MqttSettings
 from mapping.directory import Attribution, Attributions
 from protocols.clock import SystemClock
@@ -334,13 +337,14 @@ async def journaled(path: Path, count: int) -> list[bytes]:
 async def main(*, quick: bool) -> None:
     """Measure and print; `quick` takes fewer and smaller rounds."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    rounds, count = (3, 5_000) if quick else (7, 20_000)
+    rounds, count = (7, 2_000) if quick else (25, 5_000)
+    settle()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        result = await measure_durable(folder, rounds, count)
+        result = await measure_durable(folder, 2 * rounds, count)
         many = await measure_acked(folder, rounds, count, GROUP)
         one = await measure_acked(folder, rounds, count // 2, 1)
-        result |= measure_central(folder, rounds, count // 200)
+        result |= measure_central(folder, rounds, 40)
     result |= {
         "acked_vs_bare": one["vs_bare"],
         "acked_vs_bare_both": one["vs_bare_both"],
@@ -349,6 +353,7 @@ async def main(*, quick: bool) -> None:
         "acked_batched_vs_bare_both_paho": many["vs_bare_both_paho"],
         "acked_sets_per_s_batched": many["per_s"],
         "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "load": os.getloadavg()[0],
     }
     print(f"reading sets of {len(LAYOUT)} values, {result['set_octets']:.0f} octets, polls of {GROUP}")
     print(json.dumps({key: round(value, 3) for key, value in result.items()}))

@@ -18,15 +18,15 @@ from mapping.characters import (
 )
 from mapping.errors import NumberRefused
 
-KNOWN_PREFIXES = frozenset({"MAVVNL"})
-"""Six-letter codes of supply companies that may stand before the 10 digits (row 10); others are refused."""
+NO_PREFIXES: frozenset[str] = frozenset()
+"""Of the codes of supply companies none may stand before the 10 digits, unless it is said (row 10)."""
 
 _TEN = re.compile(r"[0-9]{10}")
 _SCIENTIFIC = re.compile(r"[+-]?([0-9]+)(?:[.,]([0-9]*))?[eE]\+?([0-9]{1,3})")
 _POINT_ZERO = re.compile(r"([0-9][0-9,]*)\.0+")
 _THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}")
 _GROUPED = re.compile(r"[0-9]{4}([ -])[0-9]{3}\1[0-9]{3}")
-_PREFIXED = re.compile(r"([A-Za-z]{6})([0-9]{10})")
+_PREFIXED = re.compile(r"([A-Za-z]{2,8})([0-9]{10})")
 _LOOKALIKES = str.maketrans({"O": "0", "o": "0", "l": "1", "I": "1", "|": "1", "S": "5", "s": "5", "B": "8"})
 _LEGACY = re.compile(r"[A-Z0-9](?:[A-Z0-9 ./_-]{0,30}[A-Z0-9])?")
 _MANUFACTURER = re.compile(r"[A-Z0-9]{1,16}")
@@ -81,12 +81,13 @@ class AccountNumber:
         *,
         source: NumberSource = NumberSource.UI,
         exists: Callable[[str], bool] | None = None,
-        prefixes: frozenset[str] = KNOWN_PREFIXES,
+        prefixes: frozenset[str] = NO_PREFIXES,
     ) -> ParsedNumber[AccountNumber]:
         """Accept, repair from the documented list, or refuse (users.md §6 rows 1-12).
 
         `exists` tells whether a 10-digit number is in the directory: only then is a lost leading
-        zero suggested. Raises NumberRefused with a stable code; never guesses.
+        zero suggested. `prefixes` are the company codes that may stand before the digits; every other is
+        refused. Raises NumberRefused with a stable code; never guesses.
         """
         if type(text) is str and _TEN.fullmatch(text):
             return ParsedNumber(cls(text))
@@ -255,11 +256,13 @@ def _refuse_not_ten(text: str, given: str, exists: Callable[[str], bool] | None)
                 f"{char!r} at position {position} is a letter that looks like a digit",
                 given=given,
                 suggestion=alike if len(alike) == 10 else None,
+                position=given.find(char) + 1,
             )
         raise NumberRefused(
             "NOT_DIGITS",
             f"{char!r} at position {position} is not a digit 0-9",
             given=given,
+            position=given.find(char) + 1 or None,
         )
     if len(text) == 10:
         return

@@ -60,6 +60,7 @@ def refuse_invisible(given: str, offset: int, inner: str) -> None:
                 "ZERO_WIDTH",
                 f"an invisible character U+{ord(char):04X} stands at position {offset + i + 1}: type it anew",
                 given=given,
+                position=offset + i + 1,
             )
 
 

@@ -15,13 +15,25 @@ class MappingError(Exception):
 
 
 class NumberRefused(MappingError, ValueError):
-    """A number does not parse. `code` is stable (`LENGTH_9`); `suggestion` may be None."""
+    """A number does not parse. `code` is stable (`LENGTH_9`); `suggestion` may be None.
 
-    def __init__(self, code: str, message: str, *, given: str, suggestion: str | None = None) -> None:
+    `position` is that of the character that is wrong, from 1, None where it is the whole.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        given: str,
+        suggestion: str | None = None,
+        position: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.given = given
         self.suggestion = suggestion
+        self.position = position
 
 
 class FileRefused(MappingError):

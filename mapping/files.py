@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from mapping.errors import FileRefused
+from mapping.sheets import Sheet, open_sheet, read_sheet
 
-MAX_FILE = 256 * 1024 * 1024
-"""Bytes of one file: seven times a city's."""
-MAX_LINE = 4096
-"""Characters of one line; a lawful one has under 200."""
-MAX_ROWS = 5_000_000
-"""Rows of one file."""
 _EXCEL_DIGITS = 15
 _EXCEL_MIN_ROWS = 3
 
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-_DATE_LIKE = re.compile(
+DATE_LIKE = re.compile(
     rf"\d{{1,2}}-(?:{_MONTHS})(?:-\d{{2,4}})?|(?:{_MONTHS})-\d{{2,4}}|\d{{1,2}}/\d{{1,2}}/\d{{2,4}}",
     re.IGNORECASE | re.ASCII,
 )
+"""What a spreadsheet makes of a number that looks like a day to it (`3-12` becomes `12-Mar`)."""
 _ISO = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
     r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class CsvRow(NamedTuple):
@@ -56,75 +52,39 @@ class CsvTable:
 
 
 def read_table(path: Path | str, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
-    """Read a comma-separated UTF-8 file; cells come in the order required + optional, absent ones empty.
+    """Read a whole file with fixed columns; cells come in the order required + optional, absent ones empty.
 
-    Raises FileRefused with a code: UNREADABLE, TOO_LARGE, EMPTY, UTF16, NUL, ENCODING, LINE_TOO_LONG,
-    SEPARATOR, HEADER, MALFORMED, TOO_MANY_ROWS.
+    Raises FileRefused with a code: those of `open_sheet`, HEADER.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            octets = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise FileRefused("UNREADABLE", f"{path.name} cannot be read: {error.strerror}") from error
-    return parse_table(octets, path.name, required, optional)
+    with open_sheet(path) as sheet:
+        return _collected(sheet, required, optional)
 
 
 def parse_table(octets: bytes, name: str, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
     """Do the same for octets at hand."""
-    text = _decoded(octets, name)
-    reader = csv.reader(_lines(text, name), strict=True)
-    try:
-        header = next(reader, None)
-        if header is None:
-            raise FileRefused("EMPTY", f"{name} is empty")
-        order = _order(header, name, required, optional)
-        rows, ragged = _rows(reader, name, order, len(header))
-    except csv.Error as error:
-        raise FileRefused("MALFORMED", f"{name}, line {reader.line_num}: not CSV: {error}") from error
-    digest = hashlib.sha256(octets).hexdigest()
-    return CsvTable(name, digest, tuple(h.strip() for h in header), rows, ragged)
+    return _collected(read_sheet(io.BytesIO(octets), name), required, optional)
 
 
-def _decoded(octets: bytes, name: str) -> str:
-    if len(octets) > MAX_FILE:
-        raise FileRefused("TOO_LARGE", f"{name} has more than {MAX_FILE} bytes")
-    if not octets.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise FileRefused("EMPTY", f"{name} is empty")
-    if octets[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise FileRefused("UTF16", f"{name} is UTF-16: save it as CSV UTF-8")
-    nul = octets.find(b"\0")
-    if nul >= 0:
-        raise FileRefused(
-            "NUL", f"{name}, line {_line_of(octets, nul)}: a NUL byte: not a text file (or UTF-16)"
-        )
-    try:
-        return octets.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileRefused(
-            "ENCODING",
-            f"{name}, line {_line_of(octets, error.start)}: not UTF-8 (Windows-1252?): save it as CSV UTF-8",
-        ) from error
+def _collected(sheet: Sheet, required: Sequence[str], optional: Sequence[str]) -> CsvTable:
+    order = _order(sheet, required, optional)
+    rows: list[CsvRow] = []
+    ragged: list[CsvRow] = []
+    width = len(sheet.heading)
+    for line, cells in sheet.rows:
+        if not any(cells):
+            continue
+        if sheet.form == "xlsx" and len(cells) < width:
+            cells = (*cells, *[""] * (width - len(cells)))
+        if len(cells) != width:
+            ragged.append(CsvRow(line, cells))
+        else:
+            rows.append(CsvRow(line, tuple("" if i is None else cells[i] for i in order)))
+    return CsvTable(sheet.name, sheet.digest, sheet.heading, rows, ragged)
 
 
-def _line_of(octets: bytes, position: int) -> int:
-    return octets.count(b"\n", 0, position) + 1
-
-
-def _lines(text: str, name: str) -> Iterable[str]:
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
-        if len(line) > MAX_LINE:
-            raise FileRefused("LINE_TOO_LONG", f"{name}, line {number}: more than {MAX_LINE} characters")
-        yield line
-
-
-def _order(
-    header: list[str], name: str, required: Sequence[str], optional: Sequence[str]
-) -> list[int | None]:
-    names = [h.strip() for h in header]
+def _order(sheet: Sheet, required: Sequence[str], optional: Sequence[str]) -> list[int | None]:
+    name, names = sheet.name, sheet.heading
     want = ",".join(required)
-    if len(names) == 1 and any(s in names[0] for s in ";\t|"):
-        raise FileRefused("SEPARATOR", f"{name}, line 1: separated by another sign than a comma: {want}")
     for given in names:
         if given not in (*required, *optional):
             raise FileRefused(
@@ -138,34 +98,13 @@ def _order(
     return [names.index(c) if c in names else None for c in (*required, *optional)]
 
 
-def _rows(
-    reader: Iterable[list[str]], name: str, order: list[int | None], width: int
-) -> tuple[list[CsvRow], list[CsvRow]]:
-    rows: list[CsvRow] = []
-    ragged: list[CsvRow] = []
-    line = 1
-    for cells in reader:
-        line = getattr(reader, "line_num", line + 1)
-        if not any(cells):
-            continue
-        if len(rows) >= MAX_ROWS:
-            raise FileRefused("TOO_MANY_ROWS", f"{name} has more than {MAX_ROWS} rows")
-        if any("\n" in cell for cell in cells):
-            raise FileRefused("MALFORMED", f"{name}, line {line}: a quoted cell runs over several lines")
-        if len(cells) != width:
-            ragged.append(CsvRow(line, tuple(cells)))
-        else:
-            rows.append(CsvRow(line, tuple("" if i is None else cells[i] for i in order)))
-    return rows, ragged
-
-
 def refuse_coerced_numbers(table: CsvTable, column: int, label: str) -> None:
     """Refuse a file in whose number column a spreadsheet made dates (row 16) or rounded digits (row 9)."""
     long = rounded = 0
     example = 0
     for line, cells in table.rows:
         cell = cells[column].strip()
-        if _DATE_LIKE.fullmatch(cell):
+        if DATE_LIKE.fullmatch(cell):
             raise FileRefused(
                 "DATE_COERCED",
                 f"{table.name}, line {line}: {cell!r} in {label} is a date made by a spreadsheet: "
@@ -196,8 +135,13 @@ def parse_times(table: CsvTable, column: int, label: str) -> list[datetime | Non
     return found
 
 
+def has_zone(cell: str) -> bool:
+    """Tell whether a cell is an ISO 8601 time with its offset: one instant, whoever reads it."""
+    return _ISO.fullmatch(cell) is not None
+
+
 def _time(cell: str, where: str) -> datetime:
-    if _ISO.fullmatch(cell) is None:
+    if not has_zone(cell):
         raise FileRefused(
             "DATE_AMBIGUOUS",
             f"{where} {cell[:40]!r} may mean several instants: write 2026-04-01T00:00:00+05:30",
@@ -210,14 +154,29 @@ def _time(cell: str, where: str) -> datetime:
 
 def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write UTF-8 CSV (0600) in one step; cells that a spreadsheet would run get a leading apostrophe."""
-    path = Path(path)
+    with written(Path(path)) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([escaped(cell) for cell in header])
+        writer.writerows([escaped(cell) for cell in row] for row in rows)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a UTF-8 file (0600) in one step."""
+    with written(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 file (0600) that takes its name when the block ends well, and else never was.
+
+    Raises FileRefused (`UNWRITABLE`).
+    """
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(header)
-                writer.writerows([escaped(cell) for cell in row] for row in rows)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)

@@ -1,53 +1,58 @@
-"""The re-key: a file of legacy → 10-digit numbers becomes a checked plan, a change set and corrections."""
+"""The re-key: a file of legacy → 10-digit numbers becomes a reviewed plan, one change set and corrections."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
-from mapping.account import AccountNumber, LegacyNumber, NumberSource
-from mapping.changes import Name
-from mapping.directory import NumberKind
-from mapping.errors import FileRefused, NumberRefused
-from mapping.files import CsvRow, CsvTable, read_table, refuse_coerced_numbers
-from mapping.row_verdicts import FilePlan, RowVerdict, Verdict
+from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
+from mapping.instants import instant
+from mapping.rekey_control import NO_CONTROL, Control, ControlFacts, read_control
+from mapping.rekey_corrections import ADDED
+from mapping.rekey_guards import FileFacts, causes
+from mapping.rekey_judge import judge, settle
+from mapping.rekey_plan import Cause, PlanFacts, RekeyPlan, keep_plan, plan_file
+from mapping.rekey_questions import asked, batches
+from mapping.rekey_relations import relate
+from mapping.rekey_rows import Row, RowReader
+from mapping.rekey_texts import cause_text
+from mapping.senders import ANYBODY, COLUMNS, Limits, Sender
+from mapping.sheets import Sheet, SheetRow, open_sheet
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore, collector_paused
 
-HEADER = ("legacy_number", "account_number")
-OPTIONAL = ("sequence",)
+HEADER = COLUMNS[:2]
+"""The columns that a file must have; the others are `mapping.senders.COLUMNS`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RekeyPlan(FilePlan):
-    """A dry run of a re-key file, and the renamings that `apply_rekey` will commit together.
+def plan_rekey(
+    snapshot: DirectorySnapshot,
+    path: Path | str,
+    *,
+    at: datetime,
+    sender: Sender = ANYBODY,
+    control: Control = NO_CONTROL,
+    correct: bool = False,
+    part: bool = False,
+    limits: Limits | None = None,
+    folder: Path | None = None,
+    mobile_of: Callable[[str], str | None] | None = None,
+) -> RekeyPlan:
+    r"""Check a re-key file against a directory, a control and itself; nothing is changed (users.md §6 rows 9-23).
 
-    `sequence` is the number that the file carries, None where it has no such column.
-    """
+    `snapshot` is the directory as it stands; `path` a CSV file or workbook with at least the columns `legacy_number`
+    and `account_number`, by these names or as the `sender` calls them; `at` (with a zone) is now. `control` is what a
+    second source says of the file. `correct` lets a row give another number to an account that has one already;
+    otherwise that is a conflict. `part` says that the file is one of several (a corrections file is, too), so
+    that consumers may be missing in it.
+    `limits` stand for the sender's. `mobile_of` gives an account's registered mobile, which is no account number. In
+    `folder` the plan is kept, by its fingerprint; without one it is gone when it is
+    closed.
 
-    sequence: int | None
-    changes: tuple[Name, ...]
-
-
-class _Pair(NamedTuple):
-    row: CsvRow
-    old: str
-    new: str
-    repairs: str
-
-
-def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool = False) -> RekeyPlan:
-    r"""Check a re-key file against a directory and against itself; nothing is changed (users.md §6 rows 17-23).
-
-    `snapshot` is the directory as it stands; `path` a CSV file in UTF-8 with the columns `legacy_number`,
-    `account_number` and, where files are numbered, `sequence`. `correct` lets a row give another number to an
-    account that has one already; otherwise that is a conflict.
-
-    Returns a plan with a verdict for every row. Raises FileRefused, whose `code` says why, when the file as a
-    whole cannot be trusted (damaged by a spreadsheet, not UTF-8) or is older than one that was applied.
+    Returns a plan with a verdict for every row and, where the file as a whole cannot be trusted, the causes. Raises
+    FileRefused, whose `code` says why, when the file cannot be read as a table at all.
 
     Example:
     >>> from datetime import UTC, datetime
@@ -62,207 +67,214 @@ def plan_rekey(snapshot: DirectorySnapshot, path: Path | str, *, correct: bool =
     >>> written = (folder / "rekey.csv").write_text(
     ...     "legacy_number,account_number\nKE0012345,0123456789\nKE0012346,123456789\n"
     ... )
-    >>> plan = plan_rekey(store.snapshot(), folder / "rekey.csv")
-    >>> [(row.line, row.verdict.value, row.code) for row in plan.rows]
-    [(2, 'applied', ''), (3, 'rejected', 'LENGTH_9')]
-    >>> apply_rekey(store, plan, by="clerk", at=now)
+    >>> plan = plan_rekey(store.snapshot(), folder / "rekey.csv", at=now)
+    >>> [(row.line, row.verdict, row.code) for row in plan.rows]
+    [(2, 'applied', ''), (3, 'rejected', 'LENGTH')]
+    >>> apply_rekey(store, plan, by="clerk", approver="head of billing", at=now)
     2
     >>> store.snapshot().account_by_number(NumberKind.ACCOUNT, "0123456789")
     'acc-1'
+    >>> plan.close()
     >>> store.close()
     >>> temporary.cleanup()
     """
-    with collector_paused():
-        table = read_table(path, HEADER, OPTIONAL)
-        for column, label in enumerate(HEADER):
-            refuse_coerced_numbers(table, column, label)
-        sequence = _sequence(table)
-        _refuse_stale(snapshot, table, sequence)
-        # A file that was applied once may still bring rows that were rejected then, but never renames back.
-        correct = correct and all(c.digest != table.digest for c in snapshot.changes)
-        return _RekeyPlanner(snapshot, table, correct).plan(sequence)
+    making = None if folder is None else plan_file(folder)
+    plan = RekeyPlan(making)
+    try:
+        with collector_paused(), open_sheet(path, sender.dress) as sheet:
+            plan.prepare()
+            planner = _Planner(snapshot, sheet, plan, sender, at, mobile_of)
+            planner.make(control, correct=correct, part=part, limits=limits or sender.limits, plans=folder)
+        return plan if making is None else keep_plan(plan)
+    except BaseException as error:
+        plan.close()
+        if making is not None:
+            making.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise DirectoryFault(f"the plan of {path} cannot be written: {error}") from error
+        raise
 
 
-def apply_rekey(store: DirectoryStore, plan: RekeyPlan, *, by: str, at: datetime, sure: bool = False) -> int:
-    """Commit the renamings of a plan to a directory in one transaction, and return the directory version.
+def apply_rekey(
+    store: DirectoryStore,
+    plan: RekeyPlan,
+    *,
+    by: str,
+    at: datetime,
+    approver: str | None = None,
+    sure: bool = False,
+    judged_on: int | None = None,
+) -> int:
+    """Commit what was reviewed to a directory in one transaction, and return the directory version.
 
     `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
-    becomes known (`sure`: see `DirectoryStore.apply`). Rows that the plan rejected are not applied:
-    `plan.write_corrections` writes them. The
-    same file again changes nothing.
+    becomes known (`sure`: see `DirectoryStore.apply`). Where no second source vouches for the numbers, an `approver`
+    who is somebody else must; both are kept with the change set. Rows that the plan refused are not applied.
+    `judged_on` is a later version on which every row was seen to end as it was reviewed.
 
-    Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
-    was made: plan again; and DirectoryFault when the store fails, which leaves it as it was.
+    Returns the version after it. Raises FileRefused with the first cause of a file that is refused as a whole,
+    NO_CONTROL, APPROVER, TOO_EARLY before the day from which the file holds; ChangeRefused (`STALE_PLAN`) when the
+    directory moved on since the plan was made: plan again; and DirectoryFault when the store fails, which leaves it
+    as it was.
 
     Example: see `plan_rekey`.
     """
-    return store.apply(
-        plan.changes,
-        by=by,
-        source=plan.name,
+    facts = plan.facts
+    check_approval(plan, by=by, approver=approver)
+    if facts.effective is not None and at < facts.effective:
+        raise FileRefused("TOO_EARLY", f"{facts.name} holds from {facts.effective.isoformat()}: schedule it")
+    based_on = facts.version if judged_on is None else judged_on
+    if store.version != based_on:
+        raise ChangeRefused(
+            "STALE_PLAN",
+            f"the directory moved on from version {based_on} to {store.version} since the plan was made: plan again",
+        )
+    version = store.apply(
+        plan.changes(),
+        by=by if approver is None else f"{by}, approved by {approver}",
+        source=facts.name,
         at=at,
-        digest=plan.digest,
-        sequence=plan.sequence,
-        based_on=plan.version,
+        digest=facts.digest,
+        sequence=facts.sequence,
+        based_on=based_on,
         sure=sure,
     )
+    plan.note("applied", str(version))
+    return version
 
 
-def _sequence(table: CsvTable) -> int | None:
-    if OPTIONAL[0] not in table.header:
-        return None
-    values = {cells[2].strip() for _, cells in table.rows}
-    value = values.pop() if len(values) == 1 else ""
-    if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise FileRefused("SEQUENCE", f"{table.name}: column sequence holds one whole number in all rows")
-    return int(value)
+def check_approval(plan: RekeyPlan, *, by: str, approver: str | None) -> None:
+    """Refuse what nobody may apply: a file with causes, and one that neither a control nor an approver vouches for."""
+    facts = plan.facts
+    if facts.causes:
+        first = facts.causes[0]
+        raise FileRefused(first.code, f"{facts.name}: {cause_text(first, 'en')}")
+    if not facts.vouched and approver is None:
+        raise FileRefused("NO_CONTROL", f"{facts.name}: {cause_text(Cause('NO_CONTROL', {}), 'en')}")
+    if approver is not None and _person(approver) == _person(by):
+        raise FileRefused("APPROVER", f"{by} cannot approve what {by} applies: somebody else must")
 
 
-def _refuse_stale(snapshot: DirectorySnapshot, table: CsvTable, sequence: int | None) -> None:
-    if sequence is None:
-        return
-    last = max(
-        (c for c in snapshot.changes if c.sequence is not None), key=lambda c: c.sequence or 0, default=None
-    )
-    if last is None or last.sequence is None or last.digest == table.digest or sequence > last.sequence:
-        return
-    raise FileRefused(
-        "STALE_FILE",
-        f"{table.name} has sequence {sequence}, but {last.source} with sequence {last.sequence} was applied",
-    )
+def _person(name: str) -> str:
+    return " ".join(name.split()).casefold()
 
 
-class _RekeyPlanner:
-    """Judges the rows of one file, in three steps: each by itself, the file, the directory."""
+class _Planner:
+    """Makes one plan: rows are read and put beside what the directory says, then judged as a whole."""
 
-    def __init__(self, snapshot: DirectorySnapshot, table: CsvTable, correct: bool) -> None:
-        self.snapshot = snapshot
-        self.table = table
-        self.correct = correct
-        self.verdicts: list[RowVerdict] = []
-        self.leaving: dict[str, str] = {}
-        """Account numbers that this file takes from an account, and that account."""
-
-    def plan(self, sequence: int | None) -> RekeyPlan:
-        for row in self.table.ragged:
-            self.judge(row, Verdict.REJECTED, "COLUMNS", f"{len(row.cells)} cells do not fit the header")
-        pairs = [pair for row in self.table.rows if (pair := self.parse(row)) is not None]
-        wanted = [
-            (pair, account)
-            for pair in self.undisputed(pairs)
-            if (account := self.account_to_name(pair)) is not None
-        ]
-        changes = self.without_taken_numbers(wanted)
-        self.verdicts.sort(key=lambda v: v.line)
-        return RekeyPlan(
-            name=self.table.name,
-            digest=self.table.digest,
-            version=self.snapshot.version,
-            header=HEADER,
-            rows=tuple(self.verdicts),
-            sequence=sequence,
-            changes=tuple(changes),
-        )
-
-    def parse(self, row: CsvRow) -> _Pair | None:
-        old_text, new_text = row.cells[0], row.cells[1]
-        try:
-            old = LegacyNumber.parse(old_text, source=NumberSource.FILE)
-            new = AccountNumber.parse(new_text, source=NumberSource.FILE, exists=self.exists)
-        except NumberRefused as error:
-            self.judge(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
-            return None
-        repairs = ""
-        if old.repairs or new.repairs:
-            repairs = " ".join(dict.fromkeys((*old.repairs, *new.repairs)))
-        return _Pair(row, old.number.text, new.number.text, repairs)
-
-    def exists(self, number: str) -> bool:
-        return self.snapshot.account_by_number(NumberKind.ACCOUNT, number) is not None
-
-    def undisputed(self, pairs: Sequence[_Pair]) -> list[_Pair]:
-        """Return the pairs that the file does not contradict; judge the others.
-
-        Two passes, since the second of two rows that disagree condemns the first as well: which of them is
-        right is not to be guessed from their order (users.md §6 rows 17, 18, 20).
-        """
-        new_of: dict[str, str | None] = {}
-        old_of: dict[str, str | None] = {}
-        for _, old, new, _ in pairs:
-            if new_of.setdefault(old, new) != new:
-                new_of[old] = None
-            if old_of.setdefault(new, old) != old:
-                old_of[new] = None
-        seen: set[str] = set()
-        kept = []
-        for pair in pairs:
-            if new_of[pair.old] is None:
-                # One connection was split in two: the paper must say which meter goes with which number.
-                reason = f"legacy number {pair.old} stands in this file with several account numbers"
-                self.judge(pair.row, Verdict.CONFLICT, "LEGACY_TWICE", reason)
-            elif old_of[pair.new] is None:
-                # Two consumers were merged, or a column slipped by a row somewhere in the file.
-                reason = f"account number {pair.new} stands in this file with several legacy numbers"
-                self.judge(pair.row, Verdict.CONFLICT, "ACCOUNT_TWICE", reason)
-            elif pair.old in seen:
-                # The same pair once more (row 19): files are put together from lists that overlap.
-                reason = "the same pair stands earlier in this file"
-                self.judge(pair.row, Verdict.UNCHANGED, "DUPLICATE", reason)
-            else:
-                seen.add(pair.old)
-                kept.append(pair)
-        return kept
-
-    def account_to_name(self, pair: _Pair) -> str | None:
-        """Return the account that the pair would rename, None when there is nothing to do or it may not."""
-        account = self.snapshot.account_by_number(NumberKind.LEGACY, pair.old)
-        if account is None:
-            hint = ""
-            if self.exists(pair.old):
-                hint = "; an account has it as its new number: are the columns swapped?"
-            reason = f"no account has the legacy number {pair.old}{hint}"
-            self.judge(pair.row, Verdict.REJECTED, "UNKNOWN_LEGACY", reason)
-            return None
-        has = self.snapshot.name(account, NumberKind.ACCOUNT)
-        if has == pair.new:
-            self.judge(pair.row, Verdict.UNCHANGED)
-            return None
-        if has is not None and not self.correct:
-            reason = f"the account of {pair.old} has the account number {has}"
-            self.judge(pair.row, Verdict.CONFLICT, "ALREADY_NAMED", reason, has)
-            return None
-        if has is not None:
-            self.leaving[has] = account
-        return account
-
-    def without_taken_numbers(self, wanted: list[tuple[_Pair, str]]) -> list[Name]:
-        """Return the renamings, less those to a number that another account keeps (row 21).
-
-        A file that corrects a slip by one row moves numbers in a chain: A gives its number to B, B to C. Such
-        a number is free because its owner leaves it. When the owner's own row is refused, it keeps the number,
-        and so the one who wanted it is refused in the next round; until a round refuses none.
-        """
-        while True:
-            kept = []
-            for pair, account in wanted:
-                owner = self.snapshot.account_by_number(NumberKind.ACCOUNT, pair.new)
-                if owner is None or pair.new in self.leaving:
-                    kept.append((pair, account))
-                    continue
-                reason = f"account number {pair.new} belongs to another account"
-                self.judge(pair.row, Verdict.REJECTED, "NUMBER_TAKEN", reason)
-                self.leaving.pop(self.snapshot.name(account, NumberKind.ACCOUNT) or "", None)
-            if len(kept) == len(wanted):
-                break
-            wanted = kept
-        changes = []
-        for pair, account in wanted:
-            verdict = Verdict.REPAIRED if pair.repairs else Verdict.APPLIED
-            self.judge(pair.row, verdict, pair.repairs, "repaired on reading" if pair.repairs else "")
-            changes.append(Name(account, NumberKind.ACCOUNT, pair.new, pair.row.line))
-        return changes
-
-    def judge(
-        self, row: CsvRow, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = ""
+    def __init__(
+        self,
+        snapshot: DirectorySnapshot,
+        sheet: Sheet,
+        plan: RekeyPlan,
+        sender: Sender,
+        at: datetime,
+        mobile_of: Callable[[str], str | None] | None,
     ) -> None:
-        self.verdicts.append(RowVerdict(row.line, row.cells[:2], verdict, code, reason, suggestion))
+        self.snapshot = snapshot
+        self.sheet = sheet
+        self.plan = plan
+        self.sender = sender
+        self.mobile_of = mobile_of
+        self.places = sender.find(sheet.heading, sheet.name, HEADER)
+        self.reader = RowReader(sender, sheet.heading, self.places, at, padded=sheet.form == "xlsx")
+        self.sequences: dict[str, int] = {}
+
+    def make(
+        self, control: Control, *, correct: bool, part: bool, limits: Limits, plans: Path | None
+    ) -> None:
+        for batch in batches(self._read()):
+            meters = control.path is not None
+            self.plan.add(asked(self.snapshot, batch, self.places, meters=meters, mobile_of=self.mobile_of))
+        db = self.plan.db
+        rows = int(db.execute("SELECT count(*) FROM row").fetchone()[0])
+        if rows == 0:
+            raise FileRefused("NO_ROWS", f"{self.sheet.name} has a heading but no rows: is it complete?")
+        sequence = self._sequence(rows)
+        found = read_control(self.plan, control, self.sheet.digest)
+        repeated = next((c for c in self.snapshot.changes if c.digest == self.sheet.digest), None)
+        # A file that was applied once may still bring rows that were refused then, but never renames back.
+        judge(db, found, correct=correct and repeated is None)
+        relate(db, self.snapshot)
+        settle(db)
+        counts = self.snapshot.counts()
+        last = {at: column for column, at in self.places.items()}.get(len(self.sheet.heading) - 1, "")
+        facts = FileFacts(
+            name=self.sheet.name,
+            rows=rows,
+            columns=len(self.sheet.heading),
+            ends_whole=self.sheet.ends_whole,
+            last_column=last,
+            waiting=max(0, counts.legacy_numbers - counts.account_numbers),
+            part=part or set(ADDED) <= set(self.sheet.heading),
+            correct=correct,
+            limits=limits,
+        )
+        told = causes(db, facts, control, found, plans, list(self._known_before(sequence, rows)))
+        self.plan.finish(self._facts(facts, found, sequence, told))
+
+    def _read(self) -> Iterator[Row]:
+        place = self.places.get("sequence")
+        for line, cells in self.sheet.rows:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if place is not None and place < len(cells) and len(self.sequences) < 3:
+                self.sequences.setdefault(cells[place].strip(), line)
+            yield self.reader.read(SheetRow(line, cells))
+
+    def _sequence(self, rows: int) -> int | None:
+        if "sequence" not in self.places:
+            return None
+        value = next(iter(self.sequences), "") if len(self.sequences) == 1 or rows == 0 else ""
+        if not (value.isascii() and value.isdigit() and len(value) <= 18):
+            raise FileRefused(
+                "SEQUENCE", f"{self.sheet.name}: column sequence holds one whole number, the same in all rows"
+            )
+        return int(value)
+
+    def _known_before(self, sequence: int | None, rows: int) -> Iterator[Cause]:
+        """The very file was applied already, or one with a later number was (row 23)."""
+        changes = self.snapshot.changes
+        numbered = [c for c in changes if c.sequence is not None and c.digest != self.sheet.digest]
+        last = max(numbered, key=lambda c: c.sequence or 0, default=None)
+        if sequence is not None and last is not None and sequence <= (last.sequence or 0):
+            yield Cause(
+                "STALE_FILE",
+                {"sequence": str(sequence), "last": str(last.sequence), "source": last.source},
+            )
+        counts = self.plan.counts
+        again = next((c for c in changes if c.digest == self.sheet.digest), None)
+        if counts["applied"] + counts["repaired"]:
+            return
+        if again is not None:
+            yield Cause("REPEATED", {"version": str(again.version), "source": again.source})
+        elif counts["unchanged"] == rows:
+            yield Cause("NOTHING_NEW", {"rows": str(rows)})
+
+    def _facts(
+        self, facts: FileFacts, found: ControlFacts, sequence: int | None, told: list[Cause]
+    ) -> PlanFacts:
+        db, counts = self.plan.db, self.snapshot.counts()
+        latest = db.execute(
+            "SELECT max(effective) FROM row WHERE verdict IN ('applied', 'repaired')"
+        ).fetchone()[0]
+        new = db.execute(
+            "SELECT count(*) FROM row WHERE verdict IN ('applied', 'repaired') AND today IS NULL "
+            "AND relation <> 'merges'"
+        ).fetchone()[0]
+        return PlanFacts(
+            name=self.sheet.name,
+            digest=self.sheet.digest,
+            form=self.sheet.form,
+            version=self.snapshot.version,
+            heading=self.sheet.heading,
+            ignored=tuple(t for i, t in enumerate(self.sheet.heading) if i not in self.places.values()),
+            sequence=sequence,
+            effective=None if latest is None else instant(latest),
+            vouched=found.has_numbers,
+            control=found.words,
+            today=counts.account_numbers,
+            after=counts.account_numbers + int(new),
+            waiting=facts.waiting,
+            causes=tuple(told),
+        )

@@ -128,7 +128,15 @@ class AssociationRefused(MeterError):
 
 
 class SecurityFailure(MeterError):
-    """A tag, counter or protection level is not what was agreed."""
+    """A tag, counter or protection level is not what was agreed.
+
+    `by_meter`: the meter says so of what we sent (another key there, or a counter that it has seen), not we of its
+    answer.
+    """
+
+    def __init__(self, message: str = "", *, by_meter: bool = False) -> None:
+        super().__init__(message)
+        self.by_meter = by_meter
 
 
 class InvocationCounterRefused(SecurityFailure):
@@ -140,7 +148,8 @@ class InvocationCounterRefused(SecurityFailure):
         ours = "our invocation counter" if own_counter is None else f"invocation counter {own_counter:,}"
         theirs = "the meter's" if meter_counter is None else f"the meter's {meter_counter:,}"
         super().__init__(
-            f"{ours} is behind {theirs}: read {where or 'its counter object'} and associate again"
+            f"{ours} is behind {theirs}: read {where or 'its counter object'} and associate again",
+            by_meter=True,
         )
         self.meter_counter = meter_counter
         self.own_counter = own_counter

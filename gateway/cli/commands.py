@@ -80,7 +80,7 @@ COMMANDS = {
     "clock": Entry("meter.clock:clock", "Show the meter's clock beside this computer's; with --set, set it."),
     "relay": Entry(
         "meter.relay:relay",
-        "Show the meter's supply contact: what it is, what it was told, who may move it. Nothing is moved.",
+        "Show the meter's supply contact: what it is, what it was told, who may move it; with --to move it.",
     ),
     "events": Entry(
         "meter.events:events",
@@ -110,10 +110,6 @@ COMMANDS = {
     "explore": Entry(
         "meter.explore:explore",
         "Walk a meter's object list and show every object: class, version, access, value, and its name.",
-    ),
-    "rekey": Entry(
-        "office.directory:rekey",
-        "Give accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.",
     ),
     "unattributed": Entry(
         "office.ledger:unattributed", "List readings that stand under no account, by meter and reason."
@@ -190,11 +186,14 @@ def every_command() -> dict[tuple[str, ...], Any]:
     """Import all commands; return them by their words, `("directory", "show")` for one of a group."""
     found: dict[tuple[str, ...], Any] = {}
     for name in COMMANDS:
-        command = import_command(name)
-        if isinstance(command, TyperGroup):
-            if command.invoke_without_command:
-                found[name,] = command
-            found |= {(name, inner): child for inner, child in command.commands.items()}
-        else:
-            found[name,] = command
+        found |= _commands_of((name,), import_command(name))
+    return found
+
+
+def _commands_of(words: tuple[str, ...], command: Any) -> dict[tuple[str, ...], Any]:
+    if not isinstance(command, TyperGroup):
+        return {words: command}
+    found = {words: command} if command.invoke_without_command else {}
+    for inner, child in command.commands.items():
+        found |= _commands_of((*words, inner), child)
     return found

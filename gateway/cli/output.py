@@ -6,6 +6,7 @@ Tables are rich's, which is imported when the first one is printed.
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 """Indian time, which has had no other offset since 1945."""
+_UNSEEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
 _FILE_WIDTH = 160
 """Columns of a table in a file or a pipe."""
 _WIDEST = 10_000
@@ -33,19 +35,33 @@ def _console() -> Console:
 
 def print_line(line: str) -> None:
     """Print one line; a terminal shows its numbers in colour."""
-    _console().print(line, markup=False)
+    _console().print(_by_line(line), markup=False)
 
 
 def print_problem(text: str) -> None:
     """Print what is wrong on standard error."""
-    typer.echo(text, err=True)
+    typer.echo(_by_line(text), err=True)
+
+
+def _by_line(text: str) -> str:
+    """Return our own text, its lines and tabs as they are, and harmless what it quotes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "\n".join("\t".join(map(harmless, line.split("\t"))) for line in text.split("\n"))
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
     import json
 
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=text))
+    written = json.dumps(document, ensure_ascii=False, indent=2, default=text)
+    if not (written.isascii() or written.isprintable()):
+        # As JSON's own escapes, which say the same: only within texts can such a sign stand.
+        seen = (
+            c if c == "\n" or unicodedata.category(c) not in _UNSEEN else json.dumps(c)[1:-1] for c in written
+        )
+        written = "".join(seen)
+    typer.echo(written)
 
 
 def print_table(
@@ -92,7 +108,17 @@ def text(value: Any) -> str:
         case list() | tuple() | set() | frozenset():
             return ", ".join(text(v) for v in value)
         case _:
-            return str(value)
+            return harmless(str(value))
+
+
+def harmless(given: str) -> str:
+    r"""Return what somebody else wrote so that a terminal only shows it: no control, invisible or direction signs.
+
+    Each stands as its number, `\u202e`: what a file says can neither move the cursor nor turn a number round.
+    """
+    if given.isascii() and given.isprintable():
+        return given
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _UNSEEN else c for c in given)
 
 
 def milliseconds(seconds: float | None) -> str | None:
@@ -108,10 +134,12 @@ def _paper() -> Console:
 
 def _table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for column in rows[0]:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(text(value) for value in row.values()))
+        # As text, not as rich's mark-up: a cell of a file may well say `[/]`.
+        table.add_row(*(Text(text(value)) for value in row.values()))
     return table

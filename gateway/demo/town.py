@@ -30,6 +30,8 @@ from protocols.simulator.neighbourhood.neighbourhood import Neighbourhood
 from protocols.simulator.neighbourhood.plan import MeterPlan, Plan
 
 NAME = "demo"
+APPROVER = "demo clerk"
+"""Who lets the re-key pass: in a demonstration nobody else has a list of the numbers."""
 PATIENCE = 120.0
 """Longest wait, in seconds, for any step of the demonstration."""
 
@@ -107,9 +109,10 @@ class Demo:
 
         def apply() -> int:
             with _directory(self.options) as store:
-                plan = plan_rekey(store.snapshot(), _town(self.options) / "rekey.csv")
-                apply_rekey(store, plan, by=NAME, at=datetime.now(UTC))
-            return plan.counts["applied"]
+                now = datetime.now(UTC)
+                with plan_rekey(store.snapshot(), _town(self.options) / "rekey.csv", at=now) as plan:
+                    apply_rekey(store, plan, by=NAME, approver=APPROVER, at=now)
+                    return plan.counts["applied"]
 
         return await asyncio.to_thread(apply)
 

@@ -1,4 +1,4 @@
-"""Where an edge keeps what outlives its box: the counters' file and the journal's watermarks."""
+"""Where an edge keeps what outlives its box, the counters' file and the journal's watermarks; when it needs them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,23 @@ from gateway.contract.messages import CarriedMark
 from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from protocols.meters.counters import FileCounters
+from protocols.reading import ProfileName
 
 MARGIN = 4_096
 """Counters left out above what was told: blocks may have been reserved when the old box could not tell any more."""
+
+
+async def taken_over(before: Mapping[str, int], now: Mapping[str, int], journal: Journal) -> list[str]:
+    """Return the meters of a new part that another gateway read until now and of which our journal knows nothing.
+
+    `before` and `now` are the epochs of allocations by meter; the first gateway that reads a meter has epoch 1.
+    """
+    gained = [meter for meter, epoch in now.items() if epoch > 1 and before.get(meter) != epoch]
+    return [
+        meter
+        for meter in gained
+        if not any([await journal.watermark(meter, profile) for profile in ProfileName])
+    ]
 
 
 class EdgeKeeper:

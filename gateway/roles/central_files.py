@@ -25,6 +25,16 @@ class CentralFiles:
         return self.folder / "directory.db"
 
     @property
+    def rekey(self) -> Path:
+        """Return the folder of the plans of re-key files."""
+        return self.folder / "rekey"
+
+    @property
+    def senders(self) -> Path:
+        """Return the path of the profiles of those who send such files."""
+        return self.folder / "senders.json"
+
+    @property
     def ledger(self) -> Path:
         """Return the path of the database of every reading for ever."""
         return self.folder / "ledger.db"

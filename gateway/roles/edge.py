@@ -42,7 +42,7 @@ from gateway.roles.admission import (
     too_few_files,
 )
 from gateway.roles.backfill import EdgeBackfill
-from gateway.roles.carried import EdgeKeeper
+from gateway.roles.carried import EdgeKeeper, taken_over
 from gateway.roles.clocks import clock_corrections, setter_of
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.field import EdgeLender, field_server
@@ -163,14 +163,15 @@ class EdgeRole:
                 context=context,
             )
         self._carried_over = config.edge_folder / "carried-over"
+        self._parts = self._part_requests(config)
         self.carried = CarriedLife(
             config.gateway.name,
             root=config.mqtt.root,
             keys=self._verify_keys(config),
             keeper=EdgeKeeper(journal, counters),
             clock=clock,
+            on_complete=self._parts.begun,
         )
-        self._parts = self._part_requests(config)
         if self._is_newcomer:
             self._parts.begin_anew()
         self.link = EdgeLink(
@@ -272,7 +273,6 @@ class EdgeRole:
             log.warning("waits_for_central", why="this box replaces another, whose counters central knows")
             await self.carried.complete.wait()
             await asyncio.to_thread(self._carried_over.touch)
-            self._parts.begun()
         await self.poller.run()
 
     def deliver(self, group: asyncio.TaskGroup) -> None:
@@ -285,6 +285,10 @@ class EdgeRole:
         assert part.rows is not None
         text = part.rows.text()
         snapshot = await asyncio.to_thread(DirectorySnapshot.from_json, text)
+        if moved := await taken_over(self._directory.epochs, part.epochs, self.journal):
+            # Central knows how far they were read: what the gateway before us left is read from there.
+            log.info("meters_taken_over", count=len(moved), first=moved[0])
+            self._parts.begin_anew()
         self._directory = StampingPart(snapshot, part.generation, part.epochs)
         log.info("directory_applied", version=snapshot.version)
         if self.follower is not None:

@@ -30,11 +30,16 @@ class RecordedOctets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversations:
-    """What conversations hold. `problems` are in order; `others` counts conversations of another protocol."""
+    """What conversations hold. `problems` are in order; `unknown` are the numbers of those of another protocol."""
 
     parts: tuple[Node, ...]
     problems: tuple[WrongByte, ...]
-    others: int = 0
+    unknown: frozenset[int] = frozenset()
+
+    @property
+    def others(self) -> int:
+        """How many are of another protocol."""
+        return len(self.unknown)
 
     def lines(self) -> list[str]:
         """Return the tree as lines for people."""

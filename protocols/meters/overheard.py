@@ -92,6 +92,8 @@ class Overheard:
     talks: dict[str, Talk] = field(default_factory=dict)
     noise: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
+    _looked: int = 0
+    """Octets at the head of the buffer at which no frame begins, whatever comes behind them."""
     _asked: dict[int, Request] = field(default_factory=dict)
 
     def feed(self, octets: bytes, at: float) -> list[Said]:
@@ -104,7 +106,7 @@ class Overheard:
         return self._look(at, silent=True)
 
     def _look(self, now: float, *, silent: bool) -> list[Said]:
-        buffer, found, at, begins = self._buffer, list[Said](), 0, 0
+        buffer, found, at, begins = self._buffer, list[Said](), self._looked, 0
         while at < len(buffer):
             said, size = self._frame(at, now)
             if said is not None:
@@ -118,8 +120,9 @@ class Overheard:
                 at += 1
         if silent:
             found += self._noise(begins, len(buffer), now)
-            begins = len(buffer)
+            at = begins = len(buffer)
         del buffer[:begins]
+        self._looked = at - begins
         return found
 
     def _frame(self, at: int, now: float) -> tuple[Said | None, int]:
@@ -127,12 +130,13 @@ class Overheard:
         buffer = self._buffer
         waits = False
         if buffer[at] == hdlc.FLAG:
-            size = _hdlc_size(buffer, at)
-            if size is None:
+            told = hdlc.told_octets(buffer, at + 1)
+            size = 0 if told is None else told + 2
+            if told is None or (told and len(buffer) - at < size):
                 waits = True
-            elif size and len(frames := FrameDecoder().receive_data(bytes(buffer[at : at + size]))) == 1:
-                frame = frames[0]
-                if isinstance(frame, HdlcFrame):
+            elif told and buffer[at + size - 1] == hdlc.FLAG:
+                frames = FrameDecoder().receive_data(bytes(buffer[at : at + size]))
+                if len(frames) == 1 and isinstance(frame := frames[0], HdlcFrame):
                     return self._hdlc(frame, now), size - 1  # its last flag may be the next one's first
         modbus, octets = frame_at(buffer, at)
         if modbus is not None:
@@ -190,15 +194,3 @@ class Overheard:
         if station in self.talks or len(self.talks) < MAX_TALKERS:
             self.talks.setdefault(station, Talk()).note(way, at)
         return Said(at=at, station=station, way=way, text=text)
-
-
-def _hdlc_size(buffer: bytearray, at: int) -> int | None:
-    """Return the octets of the HDLC frame that begins with this flag, 0 where none does, None while it is not whole."""
-    if len(buffer) - at < 3:
-        return None
-    if buffer[at + 1] & 0xF0 != hdlc.FORMAT_TYPE:
-        return 0
-    size = ((buffer[at + 1] & 7) << 8 | buffer[at + 2]) + 2
-    if len(buffer) - at < size:
-        return None
-    return size if buffer[at + size - 1] == hdlc.FLAG else 0

@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pymodbus.framer import FramerAscii
-
 from protocols.capture.recorded import RecordedOctets, arrow_and_time
 from protocols.capture.tree import MAX_NODES, Node, WrongByte, shown
 from protocols.modbus.client.failure import EXCEPTIONS
-from protocols.modbus.framing.hunt import MAX_ASCII, MAX_FRAME, Frame, frame_at
+from protocols.modbus.framing.hunt import MAX_ASCII, MAX_FRAME, MBAP, Frame, ascii_line, frame_at, mbap_at
 
 MAX_PROBLEMS = 1_000
-_MBAP = 7
 _COLON = 0x3A
 _FUNCTIONS = {
     1: "read coils",
@@ -235,13 +232,8 @@ def _ascii_at(buffer: bytearray, at: int) -> _Found | bool | None:
     end = buffer.find(b"\r\n", at, at + MAX_ASCII)
     if end < 0:
         return None if len(buffer) - at < MAX_ASCII else False
-    try:
-        body = bytes.fromhex(buffer[at + 1 : end].decode("ascii"))
-    except ValueError:
-        return False
-    if len(body) < 3 or not FramerAscii.check_LRC(body[:-1], body[-1]):
-        return False
-    return _Found(Frame(body[0], body[1:-1]), end + 2 - at, 3, 2)
+    frame, sound = ascii_line(buffer[at : end + 2])
+    return _Found(frame, end + 2 - at, 3, 2) if frame is not None and sound else False
 
 
 def _rtu_at(buffer: bytearray, at: int) -> _Found | bool | None:
@@ -252,17 +244,12 @@ def _rtu_at(buffer: bytearray, at: int) -> _Found | bool | None:
 
 
 def _mbap_at(buffer: bytearray, at: int) -> _Found | bool | None:
-    head = buffer[at : at + _MBAP + 1]
-    if len(head) <= _MBAP:
-        return None
-    length = int.from_bytes(head[4:6], "big")
-    if head[2:4] != b"\0\0" or not 2 <= length <= MAX_FRAME - 6 or head[7] & 0x7F not in _FUNCTIONS:
+    if len(buffer) - at > MBAP and buffer[at + MBAP] & 0x7F not in _FUNCTIONS:
         return False
-    size = 6 + length
-    if len(buffer) - at < size:
-        return None
-    pdu = bytes(buffer[at + _MBAP : at + size])
-    return _Found(Frame(head[6], pdu, False, int.from_bytes(head[:2], "big")), size, _MBAP)
+    frame, size = mbap_at(buffer, at)
+    if frame is not None:
+        return _Found(frame, size, MBAP)
+    return None if size < 0 else False
 
 
 _AT: Mapping[Framing, Callable[[bytearray, int], _Found | bool | None]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,7 +12,9 @@ from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.intake.carrying import CALM, Carrying
 from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.times import TimeService
+from gateway.central.ledger import carried
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.times import MAX_RUNS
 from gateway.contract.central_word import CENTRAL
 from gateway.contract.envelope import EVENTS_TYPE, TYPE_OF, wrap
 from gateway.contract.messages import (
@@ -223,3 +225,27 @@ def test_a_profile_with_a_slash_cannot_name_another_meter_s_capture(ledger: Ledg
     events = wrap(data, id="e", source="/e", time=NOW, type=EVENTS_TYPE)
     handled = store.handle([ReceivedMessage(TOPICS.of_version(1).events("edge-1"), events, NOW)])
     assert (handled.result.stored, handled.result.quarantined) == (0, 1)
+
+
+def test_a_gateway_has_no_more_counters_kept_than_one_may_have(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(carried, "MAX_KEYS", 10)
+    for number in range(4):
+        ledger.carried.note("edge-1", {f"key-{number}-{n}": 256 for n in range(4)})
+    assert len(ledger.carried.counters("edge-1")) == 10
+    assert "counters_not_kept" in capsys.readouterr().out
+    ledger.carried.note("edge-1", {"key-0-0": 512})
+    assert ledger.carried.counters("edge-1")["key-0-0"] == 512, "those that are kept still rise"
+    ledger.carried.note("edge-2", {"key": 256})
+    assert ledger.carried.counters("edge-2") == {"key": 256}, "and another gateway's are its own"
+
+
+def test_a_gateway_has_no_more_runs_of_its_machine_kept_than_one_may_have(ledger: Ledger) -> None:
+    ledger.times.run_began("edge-2", "boot", NOW, NOW)
+    for number in range(MAX_RUNS + 20):
+        at = NOW + number * timedelta(minutes=1)
+        assert ledger.times.run_began("edge-1", f"{number:08x}", at, at)
+    runs = ledger.times.runs("edge-1")
+    assert sorted(runs) == [f"{number:08x}" for number in range(20, MAX_RUNS + 20)]
+    assert ledger.times.runs("edge-2") == {"boot": NOW}

@@ -103,13 +103,14 @@ def numbers(state: ConsumerState) -> dict[str, str | None]:
     return found
 
 
-@pytest.mark.parametrize("how", ["file", "folder", "all"])
+@pytest.mark.parametrize("how", ["file", "folder", "as many", "all"])
 async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_number(
     broker: Mosquitto, tmp_path: Path, how: str
 ) -> None:
     """Every way of putting a copy back ends right.
 
-    `file`: the database alone; `folder`: with what lies beside it, so that the ledger alone can tell; `all`: all that
+    `file`: the database alone; `folder`: with what lies beside it, so that the ledger alone can tell; `as many`: and as
+    many change sets came after it as were lost, so that only the last one that the ledger saw tells; `all`: all that
     central has, so that only what an edge keeps of central's own words can tell.
     """
     copies = tmp_path / "copies"
@@ -137,7 +138,10 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
         if how == "all":
             shutil.copytree(copies, tmp_path, dirs_exist_ok=True)
         with DirectoryStore(tmp_path / "directory.db") as store:
+            if how == "as many":
+                fit(store, 4)
             rekey(store, 2 * DAY, acc_1="2222222222", acc_2="1111111111")
+            assert store.version == (4 if how == "as many" else 3)
         right = {"GEN:1": "2222222222", "GEN:2": "1111111111", "GEN:3": None}
         async with central(broker, tmp_path) as (ledger, store):
             if how == "all":
@@ -146,7 +150,7 @@ async def test_a_directory_restored_then_rekeyed_otherwise_leaves_no_crossed_num
             await until(lambda: store.life.generation == told(ledger))
             assert store.life.generation.startswith("2.")
             (found,) = (one for one in ledger.identity.set_backs() if one.store == "directory")
-            assert ("the ledger has seen" in found.why) == (how != "file")
+            assert ("the ledger has seen" in found.why) == (how != "file"), found.why
             rekey(store, 3 * DAY, acc_1="4444444444")
             await until(lambda: numbers(state)["GEN:1"] == "4444444444")
             await until(lambda: unattributed(ledger) == {"GEN:3": "no_account"})

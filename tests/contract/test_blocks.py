@@ -123,11 +123,13 @@ def test_the_head_of_a_block_says_what_its_captures_share() -> None:
 
 def test_a_layout_follows_from_the_row_alone_and_is_one_object() -> None:
     whole, lacking = block_load(), block_load(values=((ENERGY, Number(1, 0, "Wh")), EVERY_KIND[1]))
-    assert layout_of(block_load(1), layout_of(whole)) is layout_of(whole) is layout_of(block_load(2))
-    assert layout_of(lacking, layout_of(whole)) is layout_of(lacking)
+    assert layout_of(block_load(1)) is layout_of(whole) is layout_of(block_load(2))
+    assert layout_of(whole).fits(block_load(1))
+    assert not layout_of(whole).fits(lacking)
     assert layout_of(lacking) is not layout_of(whole)
     other_unit = block_load(values=((ENERGY, Number(1, 0, "kWh")), whole.values[1]))
-    assert layout_of(other_unit, layout_of(whole)).keyed.key != layout_of(whole).keyed.key
+    assert layout_of(other_unit).keyed.key != layout_of(whole).keyed.key
+    assert not layout_of(whole).fits(other_unit)
 
 
 def test_keys_are_those_of_the_canonical_text() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.contract.blocks import (
@@ -36,6 +37,10 @@ VALUES = tuple(
         ("0-0:94.96.24*255", "INR", -2),
     )
 )
+HOLDER = Attribution(
+    account_id="a-000001", account_number="1234567890", legacy_number="K-1", usage_point="UP-1"
+)
+HALF = timedelta(minutes=30)
 SENDER = Sender(
     journal="7a8852ec-349f-49a5-a152-2be308f69ab2", generation=Generation(1, "9f2c01ab"), gateway="edge-1"
 )
@@ -46,12 +51,7 @@ ENVELOPE = json.loads((ROOT / "docs" / "contract" / "v2" / "envelope.json").read
 def live(number: int) -> NumberedBlock:
     """A live set of one meter that one account holds."""
     reading = ReadingSet(profile=ProfileName.INSTANTANEOUS, at=AT, received_at=AT, values=VALUES)
-    account = Attribution(
-        account_id=f"a-{number:06}",
-        account_number="1234567890",
-        legacy_number="K-1",
-        usage_point="UP-1",
-    )
+    account = replace(HOLDER, account_id=f"a-{number:06}")
     template = BlockTemplate(
         meter=f"GEN:{number:08}",
         layout=layout_of(reading),
@@ -127,6 +127,55 @@ def test_the_table_of_octets_is_true() -> None:
     text = (ROOT / "docs" / "messages.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.+?) \| \**(\d+)\** \| (\d+)", text, re.MULTILINE)
     assert {name: (int(size), int(less)) for name, size, less in rows} == found
+    once = len(message(1)) - each
+    assert (
+        f"{each} + {once} / n octets: {each + once // 4} with four, {each + round(once / 10)} with ten"
+        in text
+    )
+    alone_by_key = len(message(1)) - parts()["layouts: one entry with eight columns"][0]
+    assert f"alone would still take {alone_by_key} octets, and still\n{each} among others" in text
+
+
+def stored(rows: int, polls: int = 1) -> float:
+    """Octets a set, in a message of some polls of as many meters, each of which brought some rows of eight values."""
+    blocks = [poll(rows, number) for number in range(polls)]
+    payload = assemble_blocks(blocks, SENDER, type=READINGS_TYPE, time="2026-01-01T00:00:02Z")
+    return len(payload) / (rows * polls)
+
+
+def poll(rows: int, number: int) -> NumberedBlock:
+    readings = [
+        ReadingSet(
+            profile=ProfileName.BLOCK_LOAD,
+            at=AT + n * HALF,
+            start=AT + (n - 1) * HALF,
+            received_at=AT + rows * HALF,
+            values=VALUES,
+        )
+        for n in range(rows)
+    ]
+    template = BlockTemplate(
+        meter=f"GEN:{number:08}",
+        layout=layout_of(readings[0]),
+        received_at=AT + rows * HALF,
+        directory="1.00000001/1",
+        holders=holders_of((replace(HOLDER, account_id=f"a-{number:06}"),)),
+        interval=1800,
+        epoch=1,
+    )
+    return NumberedBlock(
+        first=1 + number * rows,
+        last=rows + number * rows,
+        body=encode_block(template, readings).body(),
+        layout=template.layout.keyed,
+        holders=template.holders,
+    )
+
+
+def test_what_is_told_of_stored_rows_is_true() -> None:
+    assert round(stored(20, polls=10)) == 161
+    assert stored(2, polls=100) < 400 < stored(1, polls=200)
+    assert [int(stored(rows)) for rows in (20, 5, 4)] == [201, 385, 446]
 
 
 def test_a_live_set_is_as_short_as_its_schema_lets_it_be() -> None:

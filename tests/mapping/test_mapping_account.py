@@ -98,9 +98,10 @@ def test_row_8_invisible_characters() -> None:
 
 
 def test_row_10_only_known_company_prefix() -> None:
-    assert parsed("MAVVNL1234567890") == (TEN, (Repair.PREFIX,))
-    assert refused("XXVVNL1234567890").code == "PREFIX"
-    assert AccountNumber.parse("XXVVNL1234567890", prefixes=frozenset({"XXVVNL"})).number.text == TEN
+    assert refused("MAVVNL1234567890").code == "PREFIX"
+    assert refused("XXVVNL1234567890", prefixes=frozenset({"MAVVNL"})).code == "PREFIX"
+    ours = AccountNumber.parse("XXVVNL1234567890", prefixes=frozenset({"XXVVNL"}))
+    assert (ours.number.text, ours.repairs) == (TEN, (Repair.PREFIX,))
 
 
 def test_row_13_check_character_catches_typos() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping import files
+from mapping import sheets
 from mapping.errors import FileRefused
 from mapping.files import (
     CsvTable,
@@ -37,11 +37,9 @@ def refused(octets: bytes) -> tuple[str, str]:
     [
         (b"", "EMPTY"),
         (b"\xef\xbb\xbf\r\n", "EMPTY"),
-        ("legacy_number,account_number\n".encode("utf-16"), "UTF16"),
-        ("legacy_number,account_number\n".encode("utf-16-le"), "NUL"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "OLD_EXCEL"),
+        (b"PK\x03\x04legacy_number", "MALFORMED"),
         (b"legacy_number,account_number\nK\xe91,1\n", "ENCODING"),
-        (b"legacy_number;account_number\nK1;1\n", "SEPARATOR"),
-        (b"legacy_number\taccount_number\nK1\t1\n", "SEPARATOR"),
         (b"legacy_number,account_number,surprise\n", "HEADER"),
         (b"legacy_number,legacy_number,account_number\n", "HEADER"),
         (b"legacy_number\n", "HEADER"),
@@ -49,7 +47,7 @@ def refused(octets: bytes) -> tuple[str, str]:
         (b"legacy_number,account_number\nK1,\0\n", "NUL"),
         (b"legacy_number,account_number\nK1," + b"9" * 5000, "LINE_TOO_LONG"),
         (b'legacy_number,account_number\n"K1"x,1\n', "MALFORMED"),
-        (b'legacy_number,account_number\nK1,"1\nK2,2\n', "MALFORMED"),
+        (b'legacy_number,account_number\nK1,"1\nK2,2\n', "CUT_OFF"),
         (b'legacy_number,account_number\nK1,"1\nK2",2\n', "MALFORMED"),
     ],
 )
@@ -72,10 +70,28 @@ def test_a_good_file_with_mark_and_dos_lines(tmp_path: Path) -> None:
 
 
 def test_bounds_are_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_ROWS", 1)
+    monkeypatch.setattr(sheets, "MAX_ROWS", 1)
     assert refused(b"legacy_number,account_number\nK1,1\nK2,2\n")[0] == "TOO_MANY_ROWS"
-    monkeypatch.setattr(files, "MAX_FILE", 8)
+    monkeypatch.setattr(sheets, "MAX_FILE", 8)
     assert refused(b"legacy_number,account_number\n")[0] == "TOO_LARGE"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_row_15_encoding_separator_and_line_ends_are_found_out(
+    encoding: str, separator: str, end: str
+) -> None:
+    text = end.join(("legacy_number,account_number", 'K1,"श्री, क"', "K2,2", ""))
+    if separator != ",":
+        text = text.replace('"श्री, क"', "श्री").replace(",", separator)
+    table = parse_table(text.encode(encoding), "f.csv", HEADER)
+    assert [r.cells for r in table.rows] == [("K1", "श्री, क" if separator == "," else "श्री"), ("K2", "2")]
+
+
+def test_a_separator_that_the_file_names_is_taken() -> None:
+    table = parse_table(b"sep=;\nlegacy_number;account_number\nK1;1\n", "f.csv", HEADER)
+    assert table.rows == [(3, ("K1", "1"))]
 
 
 def table_of(*cells: str) -> CsvTable:
@@ -166,7 +182,10 @@ def test_any_file_is_planned_or_refused(
     start = (b"", ",".join(HEADER).encode() + b"\n", ",".join(IMPORT_HEADER).encode() + b"\n")[head]
     path.write_bytes(start + body)
     empty = DirectorySnapshot()
-    for plan in (lambda: plan_rekey(empty, path), lambda: plan_import(empty, path, at=datetime.now(UTC))):
+    for plan in (
+        lambda: plan_rekey(empty, path, at=datetime.now(UTC)),
+        lambda: plan_import(empty, path, at=datetime.now(UTC)),
+    ):
         try:
             rows = plan().rows
         except FileRefused:

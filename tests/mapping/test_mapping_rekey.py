@@ -15,7 +15,9 @@ from mapping.directory import NumberKind, Role, Unattributed
 from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
 from mapping.imports import HEADER as IMPORT_HEADER
 from mapping.imports import ImportPlan, apply_import, plan_import
-from mapping.rekey import RekeyPlan, apply_rekey, plan_rekey
+from mapping.rekey import apply_rekey, plan_rekey
+from mapping.rekey_corrections import write_corrections
+from mapping.rekey_plan import RekeyPlan
 from mapping.store import DirectoryStore
 from tests.support.paths import ROOT
 from tests.support.steps import steps_of
@@ -44,17 +46,17 @@ def planned(
 ) -> RekeyPlan:
     path = folder / "rekey.csv"
     path.write_text(head + "\n" + "\n".join(rows))
-    return plan_rekey(store.snapshot(), path)
+    return plan_rekey(store.snapshot(), path, at=NOW)
 
 
 def rekeyed(store: DirectoryStore, folder: Path, *rows: str, **more: str) -> RekeyPlan:
     plan = planned(store, folder, *rows, **more)
-    apply_rekey(store, plan, by="clerk", at=NOW)
+    apply_rekey(store, plan, by="clerk", approver="chief", at=NOW)
     return plan
 
 
 def verdicts(plan: RekeyPlan | ImportPlan) -> list[tuple[str, str]]:
-    return [(r.verdict.value, r.code) for r in plan.rows]
+    return [(str(r.verdict), r.code) for r in plan.rows]
 
 
 def test_import_then_re_key_names_every_reading(store: DirectoryStore, tmp_path: Path) -> None:
@@ -69,7 +71,11 @@ def test_import_then_re_key_names_every_reading(store: DirectoryStore, tmp_path:
     naming = next(
         n for n in store.snapshot().namings(after.accounts[0].account_id) if n.kind == "account_number"
     )
-    assert (naming.recorded.by, naming.recorded.source, naming.row) == ("clerk", "rekey.csv", 2)
+    assert (naming.recorded.by, naming.recorded.source, naming.row) == (
+        "clerk, approved by chief",
+        "rekey.csv",
+        2,
+    )
 
 
 def test_rows_19_and_23_the_same_again_changes_nothing(store: DirectoryStore, tmp_path: Path) -> None:
@@ -80,8 +86,11 @@ def test_rows_19_and_23_the_same_again_changes_nothing(store: DirectoryStore, tm
         ("applied", ""),
     ]
     version = store.version
-    again = rekeyed(store, tmp_path, *rows)
+    again = planned(store, tmp_path, *rows)
     assert again.counts["unchanged"] == 3
+    assert [cause.code for cause in again.causes] == ["REPEATED"]
+    with pytest.raises(FileRefused, match="brings nothing new"):
+        apply_rekey(store, again, by="clerk", approver="chief", at=NOW)
     assert store.version == version
 
 
@@ -116,9 +125,9 @@ def test_a_named_account_is_renamed_only_on_request(store: DirectoryStore, tmp_p
     rekeyed(store, tmp_path, "K1,1234567891", "K2,1234567892")
     plan = planned(store, tmp_path, "K1,1234567892", "K2,1234567891")
     assert verdicts(plan) == [("conflict", "ALREADY_NAMED")] * 2
-    swap = plan_rekey(store.snapshot(), tmp_path / "rekey.csv", correct=True)
+    swap = plan_rekey(store.snapshot(), tmp_path / "rekey.csv", at=NOW, correct=True)
     assert verdicts(swap) == [("applied", "")] * 2
-    version = apply_rekey(store, swap, by="clerk", at=NOW)
+    version = apply_rekey(store, swap, by="clerk", approver="chief", at=NOW)
     names = store.differences(version - 1, version)[1]
     assert sorted((n.old or "", n.new or "") for n in names) == [
         ("1234567891", "1234567892"),
@@ -127,19 +136,21 @@ def test_a_named_account_is_renamed_only_on_request(store: DirectoryStore, tmp_p
     chain = tmp_path / "chain.csv"
     chain.write_text("legacy_number,account_number\nK1,1234567899\nK2,1234567892\nK3,1234567891\n")
     rekeyed(store, tmp_path, "K4,1234567894")
-    assert verdicts(plan_rekey(store.snapshot(), chain, correct=True)) == [("applied", "")] * 3
+    assert verdicts(plan_rekey(store.snapshot(), chain, at=NOW, correct=True)) == [("applied", "")] * 3
     chain.write_text("legacy_number,account_number\nK1,1234567894\nK2,1234567892\nK3,1234567891\n")
     refused = [("rejected", "NUMBER_TAKEN")] * 3
-    assert verdicts(plan_rekey(store.snapshot(), chain, correct=True)) == refused
+    assert verdicts(plan_rekey(store.snapshot(), chain, at=NOW, correct=True)) == refused
 
 
 def test_row_23_a_stale_sequence_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
     head = "legacy_number,account_number,sequence"
     rekeyed(store, tmp_path, "K1,1234567891,7", head=head)
-    assert rekeyed(store, tmp_path, "K1,1234567891,7", head=head).counts["unchanged"] == 1
+    assert planned(store, tmp_path, "K1,1234567891,7", head=head).counts["unchanged"] == 1
     for rows in (("K2,1234567892,6",), ("K2,1234567892,7",)):
+        stale = planned(store, tmp_path, *rows, head=head)
+        assert [cause.code for cause in stale.causes] == ["STALE_FILE"]
         with pytest.raises(FileRefused) as caught:
-            planned(store, tmp_path, *rows, head=head)
+            apply_rekey(store, stale, by="clerk", approver="chief", at=NOW)
         assert caught.value.code == "STALE_FILE"
     with pytest.raises(FileRefused):
         planned(store, tmp_path, "K2,1234567892,8", "K3,1234567893,9", head=head)
@@ -160,18 +171,18 @@ def test_damaged_rows_come_back_for_correction(store: DirectoryStore, tmp_path: 
     )
     assert [c for _, c in verdicts(plan)] == [
         "EXCEL_SCIENTIFIC",
-        "LENGTH_9",
+        "LENGTH",
         "LOOKALIKE",
-        "LEGACY_FORMAT",
+        "FORMULA",
         "point_zero",
         "UNKNOWN_LEGACY",
         "COLUMNS",
     ]
     assert plan.counts["repaired"] == 1
     out = tmp_path / "corrections.csv"
-    assert plan.write_corrections(out) == 6
-    lines = out.read_text().splitlines()
-    assert lines[0] == "legacy_number,account_number,line,verdict,code,reason,suggestion"
+    assert write_corrections(plan, out) == 6
+    lines = out.read_text(encoding="utf-8-sig").splitlines()
+    assert lines[0] == "legacy_number,account_number,in_line,verdict,code,what,to_do,candidates"
     assert lines[3].endswith(",1234567803")
     assert lines[4].startswith("'=K4,")
 
@@ -180,7 +191,7 @@ def test_a_plan_of_another_version_is_refused(store: DirectoryStore, tmp_path: P
     plan = planned(store, tmp_path, "K1,1234567891")
     rekeyed(store, tmp_path, "K2,1234567892")
     with pytest.raises(ChangeRefused) as caught:
-        apply_rekey(store, plan, by="clerk", at=NOW)
+        apply_rekey(store, plan, by="clerk", approver="chief", at=NOW)
     assert caught.value.code == "STALE_PLAN"
 
 

@@ -57,7 +57,7 @@ async def test_conforms(kind: MeterKind, layouts: Layouts | None) -> None:
             stored=STORED & supported,
             sparse=frozenset({ProfileName.BILLING, ProfileName.EVENTS}),
             has_clock=dlms,
-            may_switch=dlms,
+            may_switch=True,
         )
 
     try:

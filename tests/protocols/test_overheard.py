@@ -9,6 +9,7 @@ from protocols.dlms.framing import hdlc
 from protocols.dlms.framing.hdlc import Address, Frame
 from protocols.meters.overheard import Overheard, Said, Way
 from tests.support.modbus.raw_responder import rtu
+from tests.support.steps import steps_of
 
 ASKED = rtu(5, 4, 0, 10, 0, 2)
 ANSWERED = rtu(5, 4, 4, 0x43, 0x66, 0x33, 0x34)
@@ -79,3 +80,14 @@ def test_any_octets_end_with_an_empty_buffer(pieces: list[bytes], glued: bool) -
     ear, _ = heard(*([b"".join(pieces)] if glued else pieces))
     assert ear.noise <= sum(map(len, pieces))
     assert ear.feed(ASKED, 99.0)[0].station == "unit 5"
+
+
+def test_what_is_no_frame_is_looked_at_once_however_it_comes() -> None:
+    """Octet by octet, as a slow line gives it, noise full of beginnings costs in proportion to its length."""
+
+    def cost(times: int) -> int:
+        noise = b"\x05\x04\xfa" * times
+        ear = Overheard()
+        return steps_of(lambda: [ear.feed(noise[at : at + 1], float(at)) for at in range(len(noise))])
+
+    assert cost(1200) < 2.5 * cost(600)

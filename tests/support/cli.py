@@ -39,6 +39,12 @@ class Cli:
     folder: Path
 
     def __call__(self, *arguments: object, code: int = 0) -> Outcome:
+        got = self.outcome(*arguments)
+        assert got.code == code, f"{arguments}: exit {got.code}, wanted {code}: {got.text}"
+        return got
+
+    def outcome(self, *arguments: object) -> Outcome:
+        """Give a command, whatever it ends with."""
         out, err = self.folder / "out.txt", self.folder / "err.txt"
         words = [str(a) for a in arguments]
         job = {"arguments": words, "folder": str(self.folder), "out": str(out), "err": str(err)}
@@ -48,7 +54,6 @@ class Cli:
         self.server.stdin.flush()
         got = Outcome(int(self.server.stdout.readline()), out.read_text(), err.read_text())
         assert "Traceback" not in got.text, f"{words}: {got.text}"
-        assert got.code == code, f"{words}: exit {got.code}, wanted {code}: {got.text}"
         return got
 
     def refuses(self, *arguments: object, code: int) -> str:

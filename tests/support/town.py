@@ -246,7 +246,8 @@ def _fill_directory(made: Town, home: Path) -> None:
     now = datetime.now(UTC)
     with DirectoryStore(made.files.made().directory) as store:
         apply_import(store, plan_import(store.snapshot(), home / "directory.csv", at=now), by="test", at=now)
-        apply_rekey(store, plan_rekey(store.snapshot(), home / "rekey.csv"), by="test", at=now)
+        with plan_rekey(store.snapshot(), home / "rekey.csv", at=now) as plan:
+            apply_rekey(store, plan, by="test", approver="another", at=now)
         point = made.moved.usage_point
         store.apply(
             [

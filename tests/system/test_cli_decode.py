@@ -138,3 +138,21 @@ def test_modbus_is_known_in_hex_traces_and_captures(cli: Cli) -> None:
     said = cli("decode", cli.folder / "bus.pcap", "--model", "sdm120").out
     assert "Modbus TCP: unit 5, answer" in said
     assert "231.4 V" in said
+
+
+def test_a_capture_of_both_protocols_and_another_is_told_apart(cli: Cli) -> None:
+    """Each is read once, in the order of the recording; what is neither is counted."""
+    other, dns = (CLIENT[0], 50_001), (METER[0], 5353)
+    packets = [
+        udp(CLIENT, METER, GET_PACKET),
+        udp(other, (METER[0], 502), mbap(b"\0\1", 5, 4, 0, 0, 0, 2)),
+        udp(other, dns, b"neither of them"),
+        udp((METER[0], 502), other, mbap(b"\0\1", 5, 4, 4, 0x43, 0x67, 0x66, 0x66)),
+    ]
+    (cli.folder / "both.pcap").write_bytes(pcap(packets))
+    got = cli("decode", cli.folder / "both.pcap", "--model", "sdm120")
+    assert got.out.index("0-0:1.0.0*255") < got.out.index("unit 5, request") < got.out.index("231.4 V")
+    assert got.out.count("unit 5, request") == 1
+    assert "1 other conversations are neither" in got.err
+    found = cli("decode", cli.folder / "both.pcap", "--json").json
+    assert (found["others"], len(found["parts"]), found["problem"]) == (1, 3, None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,35 +61,153 @@ def test_an_import_dry_run_changes_nothing(cli: Cli, tmp_path: Path) -> None:
     assert cli("directory", "show", "--data", tmp_path, "--json").json["version"] == 0
 
 
-def test_rekey_dry_run_apply_and_again(cli: Cli, data: Path) -> None:
+def plan_of(cli: Cli, data: Path, file: Path, *words: object, code: int = 0) -> Any:
+    """Plan a re-key file; gives the document."""
+    return cli("directory", "rekey", "plan", file, *words, "--data", data, "--json", code=code).json
+
+
+def apply_of(cli: Cli, data: Path, plan: Any, *words: object, code: int = 0) -> Any:
+    """Apply a plan with the approval of somebody else."""
+    approved = ("--without-control", "--approver", "chief", "--by", "clerk")
+    return cli(
+        "directory",
+        "rekey",
+        "apply",
+        plan["fingerprint"],
+        *approved,
+        *words,
+        "--data",
+        data,
+        "--json",
+        code=code,
+    ).json
+
+
+def test_rekey_plan_apply_and_again(cli: Cli, data: Path) -> None:
     file = put(data / "rekey.csv", REKEY)
-    assert "nothing changed" in cli("rekey", file, "--data", data).out
+    plan = plan_of(cli, data, file)
     assert account_of(cli, data, "GEN:10000001") is None
-    applied = cli("rekey", file, "--data", data, "--apply", "--json").json
-    assert applied["counts"]["applied"] == 2
+    applied = apply_of(cli, data, plan)
+    assert (applied["applied"], applied["undo"]) == (2, "meter-gateway directory undo 2")
     assert account_of(cli, data, "GEN:10000001") == "1000000001"
-    again = cli("rekey", file, "--data", data, "--apply", "--json").json
-    assert again["counts"]["unchanged"] == 2
-    assert again["directory_version"] == applied["directory_version"]
+    again = plan_of(cli, data, file, code=1)
+    assert [cause["code"] for cause in again["causes"]] == ["REPEATED"]
+    assert "was applied already" in cli.refuses(
+        "directory", "rekey", "apply", plan["fingerprint"], "--data", data, code=2
+    )
+    undone = cli("directory", "undo", 2, "--data", data, "--json").json
+    assert len(undone["changes"]) == 2
+    assert account_of(cli, data, "GEN:10000001") is None
 
 
-def test_rows_that_cannot_be_applied_come_back(cli: Cli, data: Path) -> None:
-    file = put(data / "rekey.csv", REKEY + "KE0000009,1000000009\n")
+def test_rows_that_cannot_be_applied_come_back_and_are_sent_in_again(cli: Cli, data: Path) -> None:
+    file = put(data / "rekey.csv", REKEY.replace("1000000002", "10000OO002"))
     back = data / "back.csv"
-    seen = cli("rekey", file, "--data", data, "--apply", "--corrections", back, code=1)
-    assert "KE0000009" in seen.out
+    plan = plan_of(cli, data, file, "--corrections", back, code=1)
+    apply_of(cli, data, plan)
+    text = back.read_text(encoding="utf-8-sig")
+    assert "KE0000001" not in text
+    left = plan_of(cli, data, back, code=1)
+    assert [row["code"] for row in left["rows"]] == ["LOOKALIKE"]
+    put(back, text.replace("10000OO002", "1000000002"))
+    apply_of(cli, data, plan_of(cli, data, back))
     assert account_of(cli, data, "GEN:10000002") == "1000000002"
-    assert "KE0000009" in back.read_text(encoding="utf-8-sig")
-    assert "KE0000001" not in back.read_text(encoding="utf-8-sig")
 
 
 def test_another_number_for_an_account_needs_correct(cli: Cli, data: Path) -> None:
-    cli("rekey", put(data / "a.csv", REKEY), "--data", data, "--apply")
+    apply_of(cli, data, plan_of(cli, data, put(data / "a.csv", REKEY)))
     other = put(data / "b.csv", "legacy_number,account_number\nKE0000001,1000000077\n")
-    cli("rekey", other, "--data", data, "--apply", code=1)
+    assert apply_of(cli, data, plan_of(cli, data, other, code=1))["applied"] == 0
     assert account_of(cli, data, "GEN:10000001") == "1000000001"
-    cli("rekey", other, "--data", data, "--apply", "--correct")
+    apply_of(cli, data, plan_of(cli, data, other, "--correct"))
     assert account_of(cli, data, "GEN:10000001") == "1000000077"
+
+
+def test_nobody_applies_numbers_that_nothing_vouches_for(cli: Cli, data: Path) -> None:
+    file = put(data / "rekey.csv", REKEY)
+    plan = plan_of(cli, data, file)
+    words = ("directory", "rekey", "apply", plan["fingerprint"], "--data", data)
+    assert "--without-control" in cli.refuses(*words, code=2)
+    assert "--approver NAME" in cli.refuses(*words, "--without-control", code=2)
+    own = ("--without-control", "--approver", "CLERK", "--by", "clerk")
+    assert "somebody else must" in cli.refuses(*words, *own, code=2)
+    assert account_of(cli, data, "GEN:10000001") is None
+    control = put(
+        data / "control.csv", "account_number,meter\n1000000001,GEN10000001\n1000000002,GEN10000002\n"
+    )
+    meters = put(
+        data / "with.csv", "old_no,new_no,meter_no\nKE0000001,1000000001,10000001\nKE0000002,1000000002,\n"
+    )
+    vouched = plan_of(cli, data, meters, "--control", control)
+    assert vouched["vouched"] is True
+    cli("directory", "rekey", "apply", vouched["fingerprint"], "--data", data)
+    assert account_of(cli, data, "GEN:10000001") == "1000000001"
+
+
+def test_what_was_reviewed_is_applied_or_nothing(cli: Cli, data: Path) -> None:
+    plan = plan_of(cli, data, put(data / "rekey.csv", REKEY))
+    cli("directory", "move-out", "UP-1", "--at", "2026-11-10", "--data", data)
+    said = cli.refuses(
+        "directory", "rekey", "apply", plan["fingerprint"][:8], "--without-control", "--approver", "chief",
+        "--data", data, code=2,
+    )  # fmt: skip
+    assert "the directory moved on from version 1 to 2" in said
+    fresh = plan_of(cli, data, data / "rekey.csv")
+    path = next((data / "central" / "rekey").glob(f"{fresh['fingerprint']}*"))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE row SET new = '9999999999' WHERE line = 2")
+    db.close()
+    assert "was changed since" in cli.refuses(
+        "directory", "rekey", "show", fresh["fingerprint"], "--data", data, code=2
+    )
+    assert "no kept plan" in cli.refuses("directory", "rekey", "show", "00000000", "--data", data, code=2)
+
+
+def test_a_scheduled_plan_waits_for_its_day(cli: Cli, data: Path) -> None:
+    plan = plan_of(cli, data, put(data / "rekey.csv", REKEY))
+    later = (datetime.now(UTC) + timedelta(days=30)).isoformat()
+    seen = apply_of(cli, data, plan, "--effective", later)
+    assert seen["result"] == "scheduled"
+    assert cli("directory", "rekey", "due", "--data", data, "--json").json == []
+    (listed,) = cli("directory", "rekey", "list", "--data", data, "--json").json
+    assert listed["state"] == "scheduled"
+    cli("directory", "rekey", "discard", plan["fingerprint"], "--data", data)
+    assert cli("directory", "rekey", "list", "--data", data, "--json").json == []
+
+
+def test_a_sender_is_kept_and_its_files_are_read(cli: Cli, data: Path) -> None:
+    save = ("directory", "senders", "save", "kesco", "--data", data)
+    cli(*save, "--column", "account_number=ACC", "--column", "legacy_number=CONN", "--dates", "DD/MM/YYYY",
+        "--separator", "semicolon", "--encoding", "cp1252", "--prefix", "kescox", "--limit", "refused=50")  # fmt: skip
+    file = data / "sent.csv"
+    file.write_bytes(
+        "CONN;ACC;Name;effective_date\nKE0000001;KESCOX1000000001;Jos\xe9;05/04/2026\n".encode("cp1252")
+    )
+    assert "line 2: not utf-8" in cli.refuses("directory", "rekey", "plan", file, "--data", data, code=2)
+    plan = plan_of(cli, data, file, "--sender", "kesco")
+    (row,) = plan["rows"]
+    assert (row["verdict"], row["account_number"], row["what"]) == (
+        "repaired",
+        "1000000001",
+        "our company code taken off",
+    )
+    (kept,) = cli("directory", "senders", "show", "--data", data, "--json").json
+    assert (kept["dates"], kept["prefixes"], kept["separator"]) == ("DD/MM/YYYY", "KESCOX", "semicolon")
+    cli("directory", "senders", "remove", "kesco", "--data", data)
+    assert "no sender is called" in cli.refuses(
+        "directory", "rekey", "plan", file, "--sender", "kesco", "--data", data, code=2
+    )
+    for wrong in (("--dates", "DMY"), ("--prefix", "X"), ("--column", "x=y"), ("--encoding", "klingon")):
+        cli.refuses(*save, *wrong, code=2)
+
+
+def test_what_a_file_says_cannot_move_the_terminal(cli: Cli, data: Path) -> None:
+    file = put(data / "rekey.csv", "legacy_number,account_number\nKE0000001,[/red]\x1b[2J\u202e1\n")
+    seen = cli("directory", "rekey", "plan", file, "--data", data, code=1)
+    assert "\x1b" not in seen.text
+    assert "\u202e" not in seen.text
+    assert "[/red]" in seen.out
+    assert "\\u001b" in seen.out
 
 
 @pytest.mark.parametrize(
@@ -103,10 +224,12 @@ def test_another_number_for_an_account_needs_correct(cli: Cli, data: Path) -> No
     ],
     ids=["empty", "other-columns", "no-rows", "spreadsheet", "ragged", "doubled", "unclosed", "html"],
 )
-def test_a_malformed_rekey_file_changes_nothing(cli: Cli, data: Path, content: str) -> None:
+def test_a_malformed_rekey_file_brings_nothing(cli: Cli, data: Path, content: str) -> None:
     before = cli("directory", "show", "--data", data, "--json").json
     file = put(data / "bad.csv", content)
-    assert cli_code(cli, "rekey", file, "--data", data, "--apply") in (1, 2)
+    assert cli_code(cli, "directory", "rekey", "plan", file, "--data", data) in (1, 2)
+    for plan in cli("directory", "rekey", "list", "--data", data, "--json").json:
+        assert plan["applied_rows"] == 0
     assert cli("directory", "show", "--data", data, "--json").json == before
 
 

@@ -109,9 +109,9 @@ CASES = [
     ("directory import absent.csv --data d1", 2, "absent.csv"),
     ("directory import binary.csv --data d1", 2, "binary.csv"),
     ("directory keys good.toml/x", 1, "good.toml"),
-    ("rekey good.toml", 2, "--data FOLDER or --config FILE"),
-    ("rekey absent.csv --data d1", 2, "absent.csv"),
-    ("rekey folder --data d1", 2, "folder"),
+    ("directory rekey plan good.toml", 2, "--data FOLDER or --config FILE"),
+    ("directory rekey plan absent.csv --data d1", 2, "absent.csv"),
+    ("directory rekey plan folder --data d1", 2, "folder"),
     ("contacts import absent.csv --data d1", 2, "absent.csv"),
     ("contacts import binary.csv --data d1", 2, "binary.csv"),
     ("unattributed --data absent", 5, "no ledger"),
@@ -156,6 +156,14 @@ def test_check_tells_each_mistake_with_its_place_as_json(cli: Cli) -> None:
 def test_check_of_a_good_file(cli: Cli) -> None:
     seen = cli("check", "--config", "good.toml", "--json").json
     assert (seen["gateway"], seen["lines"], seen["meters"], seen["secrets_missing"]) == ("e-1", 1, 1, [])
+
+
+def test_check_says_of_which_role_whatever_that_its_clock_is_only_declared_right(cli: Cli) -> None:
+    (cli.folder / "c.toml").write_text(
+        '[gateway]\nname = "c"\ndata = "d"\nroles = ["central"]\n[time]\ntrust = "host"\n', encoding="utf-8"
+    )
+    (warning,) = cli("check", "--config", "c.toml", "--json").json["warnings"]
+    assert "believed though nobody was asked" in warning
 
 
 @pytest.mark.parametrize("key", ["verify_key_ref", "signing_key_ref"])

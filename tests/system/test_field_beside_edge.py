@@ -99,6 +99,27 @@ def test_a_clock_s_turn_is_recorded_with_who_had_it(cli: Cli, town: Town) -> Non
     assert "uid" in begun["by"]
 
 
+def test_a_modbus_meter_is_ordered_and_recharged_beside_the_edge(cli: Cli, town: Town) -> None:
+    """On a bus that the edge polls: proved by what the meter shows, recorded by the command and by the edge."""
+    meter = next(
+        m for m in on(town, "rtu-bus-1") if m.spec.modbus is not None and m.spec.modbus.model == "sdm320y-sim"
+    )
+    sure = ("--yes", "--meter-serial", meter.serial, "--config", town.folder / "edge.toml", "--json")
+    for to in ("disconnected", "connected"):
+        done = cli("relay", meter.meter, "--to", to, "--trust-host", *sure).json
+        assert (done["outcome"], done["changes"][0]["after"]) == ("done, and read back", to)
+    assert cli("program", meter.meter, "recharge", "20", *sure).json["outcome"] == "done, and read back"
+    record = town.folder / "edge" / "acts.jsonl"
+
+    def acts() -> list[tuple[str, str]]:
+        rows = [json.loads(row) for row in record.read_text().splitlines()] if record.exists() else []
+        return [(row["act"], row["outcome"].partition(" ")[0]) for row in rows if row["meter"] == meter.meter]
+
+    assert acts().count(("relay", "done")) == 2
+    assert acts().count(("recharge", "done")) == 1
+    wait_until(lambda: any(outcome == "released" for _, outcome in acts()), town.edge.tail)
+
+
 def test_a_span_is_read_again_by_the_edge(cli: Cli, town: Town) -> None:
     config = town.folder / "edge.toml"
     dlms, modbus = on(town, "hdlc-bus-1")[0].meter, on(town, "rtu-bus-1")[0].meter

@@ -15,7 +15,7 @@ from markupsafe import Markup
 import gateway.web
 from gateway.central.portal.view_models import CentralState, IssueKind, Severity
 from gateway.cli.commands import every_command
-from gateway.contract.messages import Alarm, Status
+from gateway.contract.messages import Alarm, ClockStatus, Status
 from gateway.contract.messages.codes import ALARM_CODES
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
@@ -125,6 +125,22 @@ def test_hostile_values_are_escaped_on_the_operators_page(client: TestClient, se
         assert "<b>bold" not in text
     assert "<b>bold" not in client.get("/me", params={"lang": "<b>bold"}).text
     assert "<b>bold" not in client.get("/<b>bold").text
+
+
+def test_a_clock_that_is_only_declared_right_is_not_shown_as_one_that_was_proved(
+    client: TestClient, seeded: Town
+) -> None:
+    for name, state in (("edge-7", "declared"), ("edge-8", "trusted")):
+        clock = ClockStatus.model_validate({"disciplined": True, "at": NOW, "state": state})
+        told = Status(gateway=name, online=True, version="1", journal=name, at=NOW, clock=clock)
+        tell_status(seeded.ledger, told)
+    page = client.get("/operator?lang=en").text
+    of = {name: page[page.index(f">{name}</th>") :] for name in ("edge-7", "edge-8")}
+    assert "declared right" in of["edge-7"][: of["edge-7"].index("</tr>")]
+    assert "declared right" not in of["edge-8"][: of["edge-8"].index("</tr>")]
+    rows = client.get("/operator/api/overview.json").json()["gateways"]
+    states = {row["gateway"]: row["clock_state"] for row in rows}
+    assert (states["edge-7"], states["edge-8"]) == ("declared", "trusted")
 
 
 def test_charts_escape_what_they_are_given() -> None:

@@ -18,7 +18,7 @@ from gateway.contract.envelope import of_version_1
 from gateway.contract.messages import Batch
 from gateway.contract.topics import TopicKind, TopicName
 from gateway.errors import ContractError
-from mapping.instants import micros
+from mapping.instants import EPOCH, MICROSECOND, micros
 
 MAX_BATCH = 4 << 20
 """Largest batch that is read, in octets."""
@@ -133,7 +133,7 @@ def _received_blocks(read: BlocksRead, arrival: Arrival) -> ReceivedBatch:
         gateway=read.gateway,
         generation=read.generation,
         rows=tuple(_rows_of_blocks(read, micros(arrival.at))),
-        named=frozenset(row.seq for block in read.blocks for row in block.rows if row.named),
+        named=frozenset([row.seq for block in read.blocks for row in block.rows if row.named]),
         layouts={key: one.text.decode() for key, one in read.layouts.items()},
         holders={key: one.text.decode() for key, one in read.holders.items()},
         at=arrival.at,
@@ -156,7 +156,7 @@ def _rows_of_blocks(read: BlocksRead, ingested_at: int) -> Iterator[CaptureRow]:
                     value_rev,
                     meter,
                     profile,
-                    micros(at),
+                    (at - EPOCH) // MICROSECOND,
                     None if start is None else micros(start),
                     received_at,
                     quality,

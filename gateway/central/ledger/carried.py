@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import structlog
 from sqlalchemy import Connection, func, select
 
 from gateway.central.ledger.database import Database, put
@@ -14,6 +15,7 @@ from gateway.central.ledger.schema import captures, edge_counters, gaps
 
 MAX_KEYS: Final = 30_000
 """Counters kept of one gateway: three for each of ten thousand meters."""
+log = structlog.get_logger("gateway.central.ledger")
 
 
 class Carried:
@@ -27,6 +29,9 @@ class Carried:
         c = edge_counters.c
         with self._database.writing("keeping an edge's counters") as connection:
             held = _counters(connection, gateway)
+            left_out = len(counters.keys() - held.keys()) - (MAX_KEYS - len(held))
+            if left_out > 0:
+                log.error("counters_not_kept", gateway=gateway, count=left_out, kept=MAX_KEYS)
             for key, reserved in counters.items():
                 if reserved > held.get(key, -1) and (key in held or len(held) < MAX_KEYS):
                     where = {c.gateway.name: gateway, c.key.name: key}

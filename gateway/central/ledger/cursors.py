@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect, select
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, inspect, select
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.schema import cursors
@@ -26,9 +28,13 @@ class Cursors:
             write_cursor(connection, name, value)
 
 
+# Made once, as every transaction asks it.
+_VALUE: Final = select(cursors.c.value).where(cursors.c.name == bindparam("of"))
+
+
 def read_cursor(connection: Connection, name: str) -> int | None:
     """Return a number inside the caller's transaction, None when it was never set."""
-    value: int | None = connection.execute(select(cursors.c.value).where(cursors.c.name == name)).scalar()
+    value: int | None = connection.execute(_VALUE, {"of": name}).scalar()
     return value
 
 

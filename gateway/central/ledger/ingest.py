@@ -142,7 +142,7 @@ class _Court:
         believed, settled, named = [], self.settled, received.named
         for row in received.rows:
             key = row.meter, row.gateway, row.epoch
-            refusal = agreement(row) if row.seq in named else None
+            refusal = agreement(row) if named and row.seq in named else None
             refusal = refusal or (settled[key] if key in settled else self._judge_row(row))
             if refusal is None:
                 believed.append(row)

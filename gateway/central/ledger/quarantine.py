@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, tuple_
 
 from gateway.central.ledger.database import Database, columns, in_chunks, records
 from gateway.central.ledger.records import QuarantinedEntry, QuarantineGroup
@@ -89,6 +89,12 @@ class Quarantine:
             )
 
 
+# Made once, as every transaction asks it.
+_HELD: Final = select(quarantine.c.seq).where(
+    quarantine.c.gateway == bindparam("of_gateway"),
+    quarantine.c.journal == bindparam("of_journal"),
+    quarantine.c.seq.between(bindparam("first"), bindparam("last")),
+)
 MARGIN: Final = 1 << 20
 """How near to its bound a quarantine counts as full: the next entry may be as large as a message."""
 
@@ -126,12 +132,13 @@ def forget(connection: Connection, gateway: str, journal: str, seqs: Collection[
     """Drop entries that are stored now, in the transaction that stores them."""
     if not seqs:
         return
+    span = {"of_gateway": gateway, "of_journal": journal, "first": min(seqs), "last": max(seqs)}
+    held = set(connection.execute(_HELD, span).scalars())
     c = quarantine.c
-    own = (c.gateway == gateway, c.journal == journal)
-    span = c.seq.between(min(seqs), max(seqs))
-    held = set(connection.execute(select(c.seq).where(*own, span)).scalars())
     for some in in_chunks(sorted(held.intersection(seqs))):
-        connection.execute(delete(quarantine).where(*own, c.seq.in_(some)))
+        connection.execute(
+            delete(quarantine).where(c.gateway == gateway, c.journal == journal, c.seq.in_(some))
+        )
 
 
 def _known(connection: Connection, entries: Sequence[QuarantinedEntry]) -> set[tuple[str, int]]:

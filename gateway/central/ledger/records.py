@@ -50,7 +50,7 @@ class ReceivedBatch:
     @property
     def seqs(self) -> list[int]:
         """The sequence numbers of its entries."""
-        return [*(row.seq for row in self.rows), *(gap.seq for gap in self.gaps if gap.seq is not None)]
+        return [*[row.seq for row in self.rows], *(gap.seq for gap in self.gaps if gap.seq is not None)]
 
     @property
     def entries(self) -> list[tuple[int, str]]:

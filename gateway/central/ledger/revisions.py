@@ -26,8 +26,9 @@ def check_batch(received: ReceivedBatch) -> None:
     for row in received.rows:
         if row.start is not None and row.start >= row.at:
             raise ContractError(f"{row.capture_id} ends before it starts")
-        if "/" in row.profile:  # a level of topics, and a part of capture_id
-            raise ContractError(f"{row.profile!r} is no profile")
+    for profile in {row.profile for row in received.rows}:
+        if "/" in profile:  # a level of topics, and a part of capture_id
+            raise ContractError(f"{profile!r} is no profile")
 
 
 @dataclass(slots=True)

@@ -70,7 +70,9 @@ def write(connection: Connection, into: Table, names: Sequence[str], rows: Seque
     many = len(rows) - len(rows) % MANY
     if many:
         places = list(enumerate(zip(*rows[:many], strict=True)))
-        shared = [place for place, values in places if values.count(values[0]) == many]
+        shared = [
+            place for place, values in places if values[0] == values[-1] and values.count(values[0]) == many
+        ]
         # At least one of its own, so that there is something to go through.
         own = [place for place, _ in places if place not in shared] or [shared.pop()]
         own_rows = list(zip(*(places[place][1] for place in own), strict=True))

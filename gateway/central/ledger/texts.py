@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Dialect, Table, column, insert, select, table
 
-from gateway.central.ledger.database import in_chunks
 from gateway.central.ledger.records import ReceivedBatch
-from gateway.central.ledger.rows import CaptureRow, write
+from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import holder_lists, layouts
 
 
@@ -36,11 +36,14 @@ class Texts:
             found = self._layouts[key] = str(self._connection.execute(query).scalar_one())
         return found
 
-    def _keep(self, table: Table, texts: Mapping[str, str], named: set[str | None]) -> None:
-        wanted = sorted(key for key in named if key is not None)
-        held = {
-            key
-            for some in in_chunks(wanted)
-            for key in self._connection.execute(select(table.c.key).where(table.c.key.in_(some))).scalars()
-        }
-        write(self._connection, table, ("key", "text"), [(k, texts[k]) for k in wanted if k not in held])
+    def _keep(self, into: Table, texts: Mapping[str, str], named: set[str | None]) -> None:
+        wanted = [(key, texts[key]) for key in sorted(key for key in named if key is not None)]
+        if wanted:
+            self._connection.exec_driver_sql(_insertion_of_new(into.name, self._connection.dialect), wanted)
+
+
+@lru_cache(maxsize=8)
+def _insertion_of_new(name: str, dialect: Dialect) -> str:
+    plain = table(name, column("key"), column("text"))
+    # The same words in SQLite and PostgreSQL, the only databases that a ledger may lie in.
+    return f"{insert(plain).compile(dialect=dialect)} ON CONFLICT (key) DO NOTHING"

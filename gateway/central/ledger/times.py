@@ -35,6 +35,7 @@ from mapping.instants import MICROSECOND, instant
 
 MICRO: Final = 1_000_000
 AHEAD: Final = timedelta(minutes=5)
+_AHEAD: Final = AHEAD // MICROSECOND
 """A capture dated further ahead of central's clock is held: nobody has recorded it yet."""
 CLOCK_DIFFERS: Final = timedelta(seconds=60)
 """Two clocks that are nearer than this are one: messages take a while."""
@@ -227,7 +228,7 @@ def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str
 
 
 def _is_doubted(row: CaptureRow) -> bool:
-    return row.reason == UNTRUSTED_TIME or row.at > row.ingested_at + AHEAD // MICROSECOND
+    return row.reason == UNTRUSTED_TIME or row.at - row.ingested_at > _AHEAD
 
 
 def _doubted_row(row: CaptureRow) -> dict[str, Any]:

@@ -104,6 +104,10 @@ def _cause(connection: Connection, reason: str) -> UnattributedCause:
     )
 
 
+# Made once, as every transaction asks it.
+_LIFE: Final = select(directory_seen.c.generation)
+
+
 def note(
     connection: Connection,
     new: Iterable[CaptureRow],
@@ -115,12 +119,15 @@ def note(
     A row that its edge attributed by a directory older than `judged_by`, or by another life of it, waits there to
     be judged.
     """
-    life: str | None = connection.execute(select(directory_seen.c.generation)).scalar()
+    life: str | None = connection.execute(_LIFE).scalar()
     for ids in in_chunks(list(changed)):
         connection.execute(delete(unattributed).where(unattributed.c.capture_id.in_(ids)))
     rows = []
+    ours: dict[str, bool] = {}
     for row in (*new, *changed.values()):
-        stamped = row.directory_version if _is_of_this_life(row.directory_generation, life) else -1
+        if (stamp := row.directory_generation) not in ours:
+            ours[stamp] = _is_of_this_life(stamp, life)
+        stamped = row.directory_version if ours[stamp] else -1
         if row.reason is None and stamped >= judged_by:
             continue
         lasting = row.reason in LASTING_REASONS

@@ -242,6 +242,7 @@ def _gateway_row(status: Status, online: bool | None, heard_at: datetime) -> Gat
         backlog=status.backlog,
         unattributed=status.unattributed,
         clock_ok=status.clock.disciplined if online and status.clock is not None else None,
+        clock_state=status.clock.state if online and status.clock is not None else None,
         meters=sum(status.meters.values()) if told else None,
         unwell=sum(n for health, n in status.meters.items() if health not in WELL) if told else None,
     )

@@ -103,7 +103,8 @@ class CentralRow:
 class GatewayRow:
     """One edge as it last told of itself; `online` is None while central itself hears nobody.
 
-    `meters` and `unwell` are None where the edge told none.
+    `meters` and `unwell` are None where the edge told none. `clock_state` is what its clock is trusted by: "declared"
+    where its configuration says so and nobody was asked.
     """
 
     gateway: str
@@ -114,6 +115,7 @@ class GatewayRow:
     backlog: int | None
     unattributed: int | None
     clock_ok: bool | None
+    clock_state: str | None
     meters: int | None
     unwell: int | None
 

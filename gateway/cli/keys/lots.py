@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -24,18 +25,21 @@ from gateway.cli.output import print_fields
 from gateway.config import file as configuration
 from gateway.config.file import Config
 from gateway.edge.keys.change import Stage
-from gateway.errors import UsageError
+from gateway.errors import PeerError, UsageError
 from gateway.lots.core import Done, Failed, Lot, Outcome
 from gateway.lots.runner import Visit
 from gateway.lots.store import LotStore
 from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.keys import KeyWork, SealTo, key_work
 from gateway.roles.keys_wanted import wanted
+from protocols.errors import error_code
 from protocols.session import Clock
 
 KIND = "keys"
-STOP_ON = ("peer_unavailable", "peer_refused_data")
+STOP_ON = ("peer_unavailable", "peer_refused_data", "peer_refused_login", "peer_denies_topic")
 """Without central no meter gets new keys: the lot waits for somebody who looks at the broker, or at central."""
+MAX_NAMED = 100
+"""Meters that are named with the reason why their keys cannot be changed."""
 NOT_TAKEN = "keys_not_taken"
 
 
@@ -57,8 +61,7 @@ def plan(
     whats = chosen(what)
     for meter in meters:
         client_beside_edge(loaded, meter, "keys")
-        for one in whats:
-            wanted(loaded, meter.meter, client, one)
+    _check_all(loaded, [meter.meter for meter in meters], client, whats)
     clock = loaded.clock()
     lot = Lot(
         name=name,
@@ -70,6 +73,27 @@ def plan(
     )
     make_lot(loaded, lot, meters)
     print_fields(planned(lot, len(meters), keys=" ".join(whats)), as_json=as_json)
+
+
+def _check_all(config: Config, meters: Sequence[str], client: int | None, whats: Sequence[str]) -> None:
+    """Refuse a lot in which some meters' keys cannot be changed so; each of them is named with the reason."""
+    why: dict[str, str] = {}
+    for meter in meters:
+        for what in whats:
+            try:
+                wanted(config, meter, client, what)
+            except UsageError as error:
+                why.setdefault(meter, str(error))
+    if len(why) > 1:
+        shown = [
+            *list(why.values())[:MAX_NAMED],
+            *([f"and {len(why) - MAX_NAMED} more"] * (len(why) > MAX_NAMED)),
+        ]
+        raise UsageError(
+            "; ".join((f"{len(why)} of {len(meters)} meters cannot be in this lot: {shown[0]}", *shown[1:]))
+        )
+    if why:
+        raise UsageError(*why.values())
 
 
 plan_command = with_options(plan, "plan_options", PlanOptions)
@@ -110,7 +134,7 @@ async def _run(
 
 
 async def visited(config: Config, work: KeyWork, visit: Visit) -> Outcome:
-    """Change the keys of one meter, or go on with them; errors are the meter's failures, as the runner takes them."""
+    """Change the keys of one meter, or go on with them; errors are its failures, those of central the lot's."""
     names: list[str] = []
     for what in visit.facts["what"]:
         try:
@@ -120,7 +144,10 @@ async def visited(config: Config, work: KeyWork, visit: Visit) -> Outcome:
         if what in visit.item.kept.get("done", ()):
             names.append(what)
             continue
-        change = await work.rotate(job)
+        try:
+            change = await work.rotate(job)
+        except PeerError as error:  # no other meter fares better, nor this one by itself: the lot stops
+            return Failed(reason=error_code(type(error)), note=str(error), final=True)
         if change.stage is not Stage.PROVEN:
             return Failed(reason=NOT_TAKEN, note=change.note or "the meter proves to have its old keys")
         names.append(what)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.acts.audit import ActRecord
+from gateway.acts.doing import dlms_act
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
 from gateway.cli.meter.meant import SerialOption, YesOption, confirm, refuse_yes_alone
@@ -82,7 +83,7 @@ def set_(
         )
     access = find_meter(meter, options)
     data = _value(value, asyncio.run(_read(access, wanted)).tag)
-    act = Act(name="set", changes=(Change(places=(wanted,), value=data),))
+    act = dlms_act(Act(name="set", changes=(Change(places=(wanted,), value=data),)))
     says = f"set {label_of(wanted)} to {value}"
     carry_out(access, options, act, says, show=False, yes=yes, serial=meter_serial, as_json=as_json)
 

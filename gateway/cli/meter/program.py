@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from gateway.acts.audit import ActRecord
-from gateway.acts.doing import Actor, Looked, do, look
+from gateway.acts.doing import Actor, Doing, Looked, dlms_act
+from gateway.acts.modbus import CREDITS, credit_act
 from gateway.acts.program_files import load_calendar, load_push, load_special_days
 from gateway.cli.meter.access import MeterAccess, find_meter, open_meter
 from gateway.cli.meter.address import AddressOptions, MeterArgument, meter_command
@@ -23,18 +24,18 @@ from gateway.errors import UsageError
 from protocols.dlms.acts import load_limit, programming
 from protocols.dlms.acts.calendar import activity_calendar, special_days, switch_time
 from protocols.dlms.acts.programming import ACTS, Act, places_of, standing
+from protocols.dlms.apdu.lists import Target
 from protocols.dlms.companion import Companion, companion
 from protocols.dlms.data.cosem_dates import LAST_DAY
 from protocols.dlms.session import DlmsSession
 from protocols.errors import LocalError
+from protocols.session import MeterSession
 
 
 @meter_command
 def program(
     meter: MeterArgument,
-    act: Annotated[
-        str, typer.Argument(help="demand-period, load-limit, activity-calendar, …: `list` shows all.")
-    ],
+    act: Annotated[str, typer.Argument(help="demand-period, load-limit, recharge, …: `list` shows all.")],
     options: AddressOptions,
     value: Annotated[str | None, typer.Argument(help="The value, or the file that has it.")] = None,
     show: Annotated[
@@ -47,22 +48,30 @@ def program(
     """Program a meter by a named act: shown before and after, confirmed, read back, recorded.
 
     Acts: demand-period, capture-period, load-limit, billing-date, payment-mode, metering-mode, esw-filter, push-setup,
-    activity-calendar, special-days. `list` in place of the act says what each takes.
+    activity-calendar, special-days; of a Modbus meter whose model declares a register for it: recharge, balance.
+    `list` in place of the act says what each takes.
 
     Example: meter-gateway program GEN:12345678 demand-period 1800 --config gateway.toml
     """
     if act == "list":
-        print_table([{"act": name, "takes": text} for name, text in ACTS.items()], as_json=as_json)
+        print_table(
+            [{"act": name, "takes": text} for name, text in {**ACTS, **CREDITS}.items()], as_json=as_json
+        )
         return
     access = find_meter(meter, options)
     if access.spec.dlms is None:
-        raise UsageError(f"{meter} is no DLMS meter")
+        made = _credit(meter, act, value)
+        says = f"{act} {value}"
+        carry_out(access, options, made, says, show=show, yes=yes, serial=meter_serial, as_json=as_json)
+        return
+    if act in CREDITS:
+        raise UsageError(f"{act} is for Modbus meters: {meter} is a DLMS meter")
     known = companion(access.spec.dlms.companion)
     if show and value is None and act in ACTS:
-        stands = asyncio.run(_in_session(access, lambda s: standing(s.exchange, places_of(known, act))))
+        stands = asyncio.run(_in_session(access, lambda s: _standing(s, places_of(known, act))))
         print_fields(dict(stands), as_json=as_json)
         return
-    made = make_act(known, act, value)
+    made = dlms_act(make_act(known, act, value))
     says = f"{act} {value}"
     carry_out(access, options, made, says, show=show, yes=yes, serial=meter_serial, as_json=as_json)
 
@@ -70,7 +79,7 @@ def program(
 def carry_out(
     access: MeterAccess,
     options: AddressOptions,
-    act: Act,
+    act: Doing,
     says: str,
     *,
     show: bool,
@@ -80,7 +89,7 @@ def carry_out(
 ) -> None:
     """Look, ask with `says`, do and print; UsageError where --yes has no serial, or another meter answers."""
     refuse_yes_alone(yes=yes, serial=serial)
-    found = asyncio.run(_in_session(access, lambda session: look(session, act)))
+    found = asyncio.run(_in_session(access, act.look))
     if serial is not None and serial != found.plate.serial:
         raise UsageError(
             f"the meter that answers has serial {found.plate.serial}, not {serial}: nothing is changed"
@@ -93,11 +102,11 @@ def carry_out(
         ask(f"{found.plate.meter_id}: {says}?")
     actor = Actor(by=user(), record=ActRecord(record_folder(access, options)), now=access.clock.now)
 
-    async def act_on(session: DlmsSession) -> Looked:
+    async def act_on(session: MeterSession) -> Looked:
         plate = await session.identify()
         if plate.meter_id != found.plate.meter_id:
             raise UsageError(f"another meter answers now: {plate.meter_id}; nothing is changed")
-        return await do(session, act, actor)
+        return await act.do(session, actor)
 
     done = asyncio.run(_in_session(access, act_on, changes=True))
     _print(done, act, as_json=as_json, outcome="done, and read back")
@@ -110,12 +119,25 @@ def record_folder(access: MeterAccess, options: AddressOptions) -> Path:
     return access.counters.parent
 
 
+def _credit(meter: str, act: str, value: str | None) -> Doing:
+    if act not in CREDITS:
+        hint = nearest(act, CREDITS) or f" Acts on a Modbus meter are {', '.join(CREDITS)}."
+        raise UsageError(f"{meter} is a Modbus meter, which takes no act `{act}`.{hint}")
+    if value is None:
+        raise UsageError(f"{act} takes: {CREDITS[act]}")
+    return credit_act(act, value)
+
+
+async def _standing(session: MeterSession, places: list[tuple[Target, ...]]) -> list[tuple[str, str]]:
+    if not isinstance(session, DlmsSession):
+        raise UsageError("only DLMS meters are programmed so")
+    return await standing(session.exchange, places)
+
+
 async def _in_session(
-    access: MeterAccess, work: Callable[[DlmsSession], Any], *, changes: bool = False
+    access: MeterAccess, work: Callable[[MeterSession], Any], *, changes: bool = False
 ) -> Any:
     async with open_meter(access, changes=changes) as session:
-        if not isinstance(session, DlmsSession):
-            raise UsageError("only DLMS meters are programmed so")
         try:
             return await work(session)
         except LocalError as error:  # what was asked for does not fit what the meter has
@@ -181,15 +203,15 @@ _MAKERS: dict[str, Callable[[Companion, str], Act]] = {
 }
 
 
-def _print_preview(found: Looked, act: Act) -> None:
+def _print_preview(found: Looked, act: Doing) -> None:
     for one in found.changes:
         print_problem(f"{one.label}\n  before: {one.before}\n  after:  {one.after}")
     if act.warning:
         print_problem(f"note: {act.warning}")
 
 
-def _print(found: Looked, act: Act, *, as_json: bool, outcome: str) -> None:
-    changes = [{k: v for k, v in asdict(one).items() if k != "target"} for one in found.changes]
+def _print(found: Looked, act: Doing, *, as_json: bool, outcome: str) -> None:
+    changes = [asdict(one) for one in found.changes]
     if as_json:
         print_json({"meter": found.plate.meter_id, "act": act.name, "outcome": outcome, "changes": changes})
         return

@@ -1,4 +1,4 @@
-"""The group `directory`, its commands `import`, `show` and `keys`, and `rekey`."""
+"""The group `directory`, and its commands `import`, `show` and `keys`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import typer
 from gateway.cli.office import moves
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
+from gateway.cli.office.rekey import rekey_group
+from gateway.cli.office.senders import senders_group
 from gateway.cli.office.verdicts import FileResult, report
 from gateway.cli.options import JsonOption, user
 from gateway.cli.output import print_fields, print_line, print_table
@@ -20,7 +22,6 @@ from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
 from gateway.roles.did_you_mean import did_you_mean
 from mapping.imports import apply_import, plan_import
-from mapping.rekey import apply_rekey, plan_rekey
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 
@@ -31,6 +32,8 @@ CorrectionsOption = Annotated[
 
 NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
+directory_group.add_typer(rekey_group, name="rekey")
+directory_group.add_typer(senders_group, name="senders")
 directory_group.command("remove")(moves.remove)
 directory_group.command("move-out")(moves.move_out)
 directory_group.command("move-in")(moves.move_in)
@@ -130,35 +133,3 @@ def directory_keys(
         raise UsageError(f"--next {next_name} cannot be part of a file's name: use letters and digits")
     for path in make_directory_keys(folder, f"-{next_name}" if next_name else ""):
         print_line(str(path))
-
-
-def rekey(
-    file: FileArgument,
-    data: DataOption = None,
-    config: ConfigChoice = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Apply it (else: dry run).")] = False,
-    correct: Annotated[bool, typer.Option("--correct", help="Let rows change a number given.")] = False,
-    corrections: CorrectionsOption = None,
-    rows: RowsOption = 20,
-    as_json: JsonOption = False,
-) -> None:
-    """Give accounts their 10-digit numbers: a dry run with a verdict for each row, then --apply.
-
-    Columns: legacy_number,account_number. A file with a listed fault is refused as a whole; otherwise all
-    acceptable rows are committed in one transaction and the rest come back in the corrections file.
-
-    Example: meter-gateway rekey numbers.csv --data DIR --apply --corrections back.csv
-    """
-    now = datetime.now(UTC)
-    with DirectoryStore(find_files(data, config).directory) as store:
-        plan = plan_rekey(store.snapshot(), file, correct=correct)
-        if not plan.rows:
-            raise UsageError(f"{file} has a header but no rows: is it complete?")
-        version = (
-            apply_rekey(store, plan, by=user(), at=now, sure=knows_the_time()) if apply else store.version
-        )
-    written = corrections if corrections and plan.write_corrections(corrections) else None
-    result = FileResult(
-        verdicts=plan.rows, counts=plan.counts, version=version, applied=apply, corrections=written
-    )
-    report(result, rows=rows, as_json=as_json)

@@ -15,7 +15,7 @@ import typer
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption, parse_time, user
-from gateway.cli.output import print_fields, print_json, print_table
+from gateway.cli.output import print_fields, print_json, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.did_you_mean import did_you_mean
 from mapping.account import AccountNumber, LegacyNumber
@@ -30,6 +30,8 @@ from mapping.undo import undo
 AtOption = Annotated[str, typer.Option("--at", help="From when on: 2026-11-23 or 2026-11-23T10:00:00+05:30.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would change; change nothing.")]
 UsagePointArgument = Annotated[str, typer.Argument(help="Usage point, for example UP-0101.")]
+MAX_SHOWN = 50
+"""Changes printed unless more are asked for: a re-key of a city has 700,000."""
 Plan = Callable[[DirectorySnapshot], Sequence[Change]]
 
 
@@ -132,6 +134,7 @@ def undo_change_set(
     data: DataOption = None,
     config: ConfigChoice = None,
     dry_run: DryRunOption = False,
+    shown: Annotated[int, typer.Option("--rows-shown", min=0, help="How many changes to print.")] = MAX_SHOWN,
     as_json: JsonOption = False,
 ) -> None:
     """Undo a change set by a later one: what it changed is stated again as it was before.
@@ -147,11 +150,19 @@ def undo_change_set(
         config,
         dry_run=dry_run,
         as_json=as_json,
+        shown=shown,
     )
 
 
 def _give(
-    plan: Plan, source: str, data: Path | None, config: Path | None, *, dry_run: bool, as_json: bool
+    plan: Plan,
+    source: str,
+    data: Path | None,
+    config: Path | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    shown: int = MAX_SHOWN,
 ) -> None:
     """Apply what `plan` makes of the directory, or only look at it, and print whom it concerns."""
     now = datetime.now(UTC)
@@ -173,8 +184,10 @@ def _give(
         print_json({**result, "applied": not dry_run, "changes": rows})
         return
     print_fields(result, as_json=False)
-    if rows:
-        print_table(rows, as_json=False, title="would change hands" if dry_run else "changed hands")
+    if rows[:shown]:
+        print_table(rows[:shown], as_json=False, title="would change hands" if dry_run else "changed hands")
+    if len(rows) > shown:
+        print_line(f"… and {len(rows) - shown} more changes (--rows-shown, --json)")
 
 
 def _concerned(before: DirectorySnapshot, after: DirectorySnapshot) -> list[dict[str, Any]]:

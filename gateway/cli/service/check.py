@@ -45,16 +45,19 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
         "secrets_missing": missing if as_json else len(missing),
     }
     warnings: list[str] = []
+    if loaded.time.trust == "host" or "edge" in loaded.gateway.roles:
+        from gateway.roles.timekeeping import time_warnings
+
+        warnings += time_warnings(loaded)
     if "edge" in loaded.gateway.roles:
         from gateway.edge.journal.view import entry_octets
         from gateway.roles.admission import files_needed, too_few_files
         from gateway.roles.journal import ENTRY_OCTETS, ENTRY_ROW, journal_needs
         from gateway.roles.mqtt_settings import login_warnings
-        from gateway.roles.timekeeping import time_warnings
 
         measured = entry_octets(loaded.edge_folder / "journal.db")
         needs = journal_needs(loaded, ENTRY_OCTETS if measured is None else measured + ENTRY_ROW)
-        warnings = needs.warnings(loaded) + time_warnings(loaded) + login_warnings(loaded)
+        warnings += needs.warnings(loaded) + login_warnings(loaded)
         files = too_few_files(loaded, raise_file_limit(files_needed(loaded)))
         warnings += [files] if files is not None else []
         result |= {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.options import CONFIG_FILE, ConfigOption
 from gateway.config import file as configuration
 from gateway.logs import setup_logging
+from gateway.memory import settle
 from gateway.roles.app import running
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ async def _run(path: Path) -> None:
 
         if parts.edge is not None:
             loop.add_signal_handler(signal.SIGHUP, hang_up, parts.edge)
+        settle()
         await stop.wait()
         loop.remove_signal_handler(signal.SIGHUP)
         for task in reloads:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from protocols.capture.recorded import Conversations, RecordedOctets
 from protocols.modbus.trace import Describe, Framing, ModbusReader
@@ -18,30 +19,39 @@ def modbus_of_hex(octets: bytes, describe: Describe | None) -> Conversations:
 
 def modbus_conversations(
     recorded: Iterable[RecordedOctets], describe: Describe | None
-) -> tuple[dict[int, ModbusReader], list[RecordedOctets]]:
-    """Return the conversations that are Modbus, by number, and the octets of all others in order."""
-    pieces = list(recorded)
+) -> dict[int, ModbusReader]:
+    """Return the conversations that are Modbus, by number."""
     by_number: dict[int, list[RecordedOctets]] = defaultdict(list)
-    for piece in pieces:
+    for piece in recorded:
         by_number[piece.conversation].append(piece)
-    found: dict[int, ModbusReader] = {}
-    for number, own in by_number.items():
-        reader = _read(own, describe)
-        if reader.parts and 2 * reader.explained >= reader.total:
-            found[number] = reader
-    return found, [piece for piece in pieces if piece.conversation not in found]
+    readers = ((number, _read(own, describe)) for number, own in by_number.items())
+    return {
+        number: reader for number, reader in readers if reader.parts and 2 * reader.explained >= reader.total
+    }
 
 
-def joined(modbus: Iterable[ModbusReader], others: Conversations) -> Conversations:
-    """Return all that was found in the order of the recording."""
-    parts, problems = list(others.parts), list(others.problems)
-    for reader in modbus:
+def joined(
+    found: Conversations, modbus: Mapping[int, ModbusReader], recorded: Iterable[RecordedOctets]
+) -> Conversations:
+    """Return what was `found` with these conversations read as Modbus, in the order of the recording."""
+    own = sorted(
+        (piece.offset, piece.offset + len(piece.octets)) for piece in recorded if piece.conversation in modbus
+    )
+    begins = [begin for begin, _ in own]
+
+    def of_others(place: int) -> bool:
+        before = bisect_right(begins, place) - 1
+        return before < 0 or place >= own[before][1]
+
+    parts = [part for part in found.parts if of_others(part.offset)]
+    problems = [one for one in found.problems if one.space or of_others(one.offset)]
+    for reader in modbus.values():
         parts += reader.parts
         problems += reader.problems
     return Conversations(
         parts=tuple(sorted(parts, key=lambda part: part.offset)),
         problems=tuple(sorted(problems, key=lambda problem: problem.offset)),
-        others=others.others,
+        unknown=found.unknown - modbus.keys(),
     )
 
 

@@ -53,9 +53,8 @@ def print_conversations(
         from gateway.cli.described_registers import described_by
         from gateway.cli.tools.modbus_traffic import joined, modbus_conversations
 
-        modbus, others = modbus_conversations(recorded, described_by(as_model, zone))
-        if modbus:
-            found = joined(modbus.values(), decode_conversations(others, lambda: replace(known, joined={})))
+        if modbus := modbus_conversations(recorded, described_by(as_model, zone)):
+            found = joined(found, modbus, recorded)
     if as_json:
         damage = {"file": str(pieces.damage)} if pieces.damage else {}
         print_json(found.document() | damage)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+
+import msgspec
 
 from gateway.contract.blocks.canonical import KEY_OCTETS, canonical, key_of
 from gateway.contract.blocks.hashes import value_hash
@@ -89,14 +90,12 @@ class Layout:
         )
 
 
-def layout_of(reading: ReadingSet, like: Layout | None = None) -> Layout:
-    """Return the layout of a row by the row alone; `like`, that of the row before, is tried first.
+def layout_of(reading: ReadingSet) -> Layout:
+    """Return the layout of a row by the row alone.
 
     A value that is no number has no unit, so a row whose voltage is missing has another layout than its
     neighbours: whoever reads it again, in whatever company, finds the same.
     """
-    if like is not None and like.fits(reading):
-        return like
     columns = tuple((q, v.unit if isinstance(v, Number) else "") for q, v in reading.values)
     return _layout(reading.profile.value, columns)
 
@@ -158,7 +157,7 @@ def interval_of(reading: ReadingSet) -> int | None:
     return None if span.microseconds else span.days * 86_400 + span.seconds
 
 
-class EncodedRow(NamedTuple):
+class EncodedRow(msgspec.Struct, frozen=True, gc=False):
     """One capture of a block.
 
     `value_hash` tells a repeat from a revision: it covers quantities, values, and whether the time is settled.
@@ -201,20 +200,22 @@ def encode_block(template: BlockTemplate, readings: Sequence[ReadingSet]) -> Enc
     """
     head, prefix, seed = block_head(template)
     start_of_id = f"{template.meter}/{template.layout.profile}/"
-    whole = template.interval is not None
+    whole, provisional = template.interval is not None, template.provisional
+    # A hash that has begun is copied faster than another one is made.
+    begun = blake2b(prefix, digest_size=KEY_OCTETS)
     rows = []
     for reading in readings:
         at = rfc3339(reading.at)
         values = _values(reading.values)
         row = _row(reading, at, values, whole)
-        octets = row.encode()
-        checksum = blake2b(b"%b%b]" % (prefix, octets), digest_size=KEY_OCTETS).hexdigest()
+        checked = begun.copy()
+        checked.update(f"{row}]".encode())
         rows.append(
             EncodedRow(
                 f"{start_of_id}{at}/{reading.occurrence}",
                 reading.at,
-                value_hash(seed + values.encode(), provisional=template.provisional),
-                b'%b,"checksum":"%b"}' % (octets[:-1], checksum.encode()),
+                value_hash(seed + values.encode(), provisional=provisional),
+                f'{row[:-1]},"checksum":"{checked.hexdigest()}"}}'.encode(),
             )
         )
     return EncodedBlock(template, head, tuple(rows))

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.contract.blocks.canonical import block_prefix, canonical, key_of
+from gateway.contract.blocks.canonical import KEY_OCTETS, block_prefix, canonical, key_of
 from gateway.contract.blocks.tables import KeyedHolders, KeyedLayout, Tables
 from gateway.contract.blocks.types import EVENTS_TYPE, READINGS_TYPE
 from gateway.contract.blocks.wire import (
@@ -290,8 +291,10 @@ def _block(raw: Raw, numbered: _Numbered, path: str, tables: Tables, refused: li
         raise ContractError(f"{path}.directory: a version of more than {MAX_SEQ}")
     layout = tables.layout(block.layout)
     interval = None if block.interval is UNSET else block.interval
+    prefix = block_prefix(block.layout, block.meter, block.received_at, interval)
     shared = _Shared(
-        prefix=block_prefix(block.layout, block.meter, block.received_at, interval),
+        prefix=prefix,
+        begun=blake2b(prefix, digest_size=KEY_OCTETS),
         capture_id=f"{block.meter}/{layout.profile}/",
         interval=None if interval is None else timedelta(seconds=interval),
         columns=len(layout.columns),
@@ -339,9 +342,10 @@ class _WrongChecksum(ContractError):
 
 
 class _Shared(NamedTuple):
-    """What the captures of a block need of it."""
+    """What the captures of a block need of it; `begun` is the hash of `prefix`, which is copied faster than made."""
 
     prefix: bytes
+    begun: blake2b
     capture_id: str
     interval: timedelta | None
     columns: int
@@ -376,11 +380,12 @@ def _usual_row(found: tuple[bytes, ...], seq: int, shared: _Shared) -> ReadRow |
     care (`_row`), not that anything is wrong with it.
     """
     _, members, instant, values, checksum, revision = found
-    prefix, named, interval, columns = shared
+    _, begun, named, interval, columns = shared
     if values.count(b",") + 1 != columns:
         return None
-    body = members + b"}"
-    if key_of(b"%b%b]" % (prefix, body)) != (own := checksum.decode()):
+    checked = begun.copy()
+    checked.update(members + b"}]")
+    if checked.hexdigest() != (own := checksum.decode()):
         return None
     text = instant.decode()
     try:
@@ -389,6 +394,7 @@ def _usual_row(found: tuple[bytes, ...], seq: int, shared: _Shared) -> ReadRow |
     except (ValueError, OverflowError):
         return None
     value_rev = int(revision) if revision else 1
+    body = members + b"}"
     return _made((seq, f"{named}{text}/0", at, start, value_rev, USUAL_QUALITY, None, own, body, False))
 
 

@@ -36,6 +36,7 @@ DAY = 86_400
 _KEY = struct.Struct(">IQ")
 _BIAS = 1 << 62
 _ROWS = (256, 64, 16, 4, 1)
+_REMARK = " on conflict (id) do update set mark = excluded.mark"
 _UPSERT = " on conflict (key) do update set hash = excluded.hash, rev = excluded.rev, day = excluded.day"
 
 Stream = tuple[str, str]
@@ -107,8 +108,8 @@ class CaptureList:
 
     def store_marks(self) -> None:
         """Write the watermarks of this transaction."""
-        for stream, mark in self._new_marks.items():
-            self._db.execute("update stream set mark = ? where id = ?", (mark, self.stream(stream)))
+        rows = [(self.stream(stream), *stream, mark) for stream, mark in self._new_marks.items()]
+        insert(self._db, "stream", rows, _REMARK)
 
     def watermark(self, meter: str, profile: str) -> datetime | None:
         """Return the instant up to which everything of the profile is journaled, None before the first."""
@@ -205,7 +206,7 @@ class CaptureList:
             rows = [(key, value, rev, day) for key, (value, rev) in changed.items()]
             insert(self._db, "capture", rows, _UPSERT)
         if packs:
-            insert(self._db, "packed", [(*pack(captures), day) for captures in packs])
+            insert(self._db, "packed (key, body, day)", [(*pack(captures), day) for captures in packs])
         self._note_counts(fresh, sum(map(len, packs)))
 
     def _loosen(self, keys: Iterable[bytes]) -> None:
@@ -217,12 +218,14 @@ class CaptureList:
 
     def _note_counts(self, more: int, packed: int) -> None:
         """Note how many captures came or went, and how many of the packed ones."""
-        if more:
-            self._new_count += more
-            self._db.execute("update meta set value = ? where key = 'captures'", (self._new_count,))
-        if packed:
-            self._new_packed += packed
-            self._db.execute("update meta set value = ? where key = 'packed'", (self._new_packed,))
+        if not more and not packed:
+            return
+        self._new_count += more
+        self._new_packed += packed
+        self._db.execute(
+            "update meta set value = case key when 'packed' then ? else ? end where key in ('packed', 'captures')",
+            (self._new_packed, self._new_count),
+        )
 
     def doubt(self, stream: Stream, low: datetime, high: datetime) -> None:
         """Let what is read of a span be journaled again: as the next revision, and from the watermark on."""

@@ -157,7 +157,7 @@ class Housekeeping:
 
     def charged(self) -> int:
         """Return the octets that count against `max_bytes`: those of the list of captures do not."""
-        return max(0, self._board.now.bytes - self._store.captures.octets)
+        return max(0, self._board.bytes - self._store.captures.octets)
 
     def _make_room(self, moves: Mapping[str, int]) -> None:
         """Trim until the file is below its bound; JournalFull when nothing more may go."""

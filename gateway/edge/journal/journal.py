@@ -139,7 +139,7 @@ class Journal:
         self._check_open()
         for batch in batches:
             for block in batch.blocks:
-                if sum(len(row.body) for row in block.rows) > MAX_BODY:
+                if sum([len(row.body) for row in block.rows]) > MAX_BODY:
                     raise JournalError(f"a block of {block.template.meter} is longer than {MAX_BODY} octets")
             if any(len(gap.body) > MAX_BODY for gap in batch.gaps):
                 raise JournalError(f"the body of a gap is longer than {MAX_BODY} octets")

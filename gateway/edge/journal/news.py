@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from operator import lt
 
+from msgspec import structs
+
 from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
 from gateway.contract.blocks.hashes import has_other_values, is_repeat
 from gateway.edge.journal.captures import CaptureList
@@ -82,7 +84,7 @@ class News:
                 ):
                     self.other_values.append((block.template.meter, block.template.layout.profile, row.at))
                 changed[key] = (row.value_hash, old[1] + 1)
-                row = row._replace(body=revised(row.body, old[1] + 1))
+                row = structs.replace(row, body=revised(row.body, old[1] + 1))
             taken.append(row)
         return block.rows if plain and len(taken) == len(block.rows) else taken
 

@@ -37,6 +37,8 @@ KEEP_HOUSE_EVERY = 1.0
 """Seconds between two turns of housekeeping, while there are commits."""
 IDLE_HOUSE_EVERY = 5.0
 """Seconds between two turns of housekeeping where nothing was committed: time alone moves what is due."""
+SEEN_EVERY = 128 << 10
+"""Octets of entries that are written between two looks how large the file is, where there is much room."""
 LOOK_AT_FILE_EVERY = 0.25
 """Seconds between looks whether the file is still there, while there are appends."""
 
@@ -100,6 +102,7 @@ class JournalWriter:
         )
         self._keep_house_at = self._commit_moves_at = self._look_at_file_at = 0.0
         self._committed = False
+        self._unseen = self._largest_group = 0
         self._stopping = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
@@ -285,6 +288,8 @@ class JournalWriter:
         if time.monotonic() >= self._keep_house_at:
             # Where there is more to do it goes on after the appends that wait.
             more = self._house.tick()
+            if self._unseen:
+                self._look_at_size(SEEN_EVERY)
             self._note_span()
             period = KEEP_HOUSE_EVERY if self._committed else IDLE_HOUSE_EVERY
             self._keep_house_at = 0.0 if more else time.monotonic() + period
@@ -420,22 +425,27 @@ class JournalWriter:
             self._house.note_refused(done.forgotten)
         if done.other_values:
             self._house.note_revised(done.other_values)
-        was = self._board.now
-        size = was.bytes
-        with contextlib.suppress(JournalError):
-            size = self.store.used_bytes()
-        self._board.set(
-            commits=was.commits + 1,
-            appends=was.appends + appends,
-            grouped=was.grouped + (appends if appends > 1 else 0),
-            repeats=was.repeats + done.repeats,
-            revisions=was.revisions + done.revisions,
-            bytes=size,
-            largest_group=max(was.largest_group, appends),
-            # Cursor moves alone say nothing about space for entries: the alarm stays until an append is taken.
-            full_reason=None if appends else was.full_reason,
-            full_since=None if appends else was.full_since,
+        self._board.count(
+            commits=1,
+            appends=appends,
+            grouped=appends if appends > 1 else 0,
+            repeats=done.repeats,
+            revisions=done.revisions,
         )
+        # Cursor moves alone say nothing about space for entries: the alarm stays until an append is taken.
+        if appends:
+            self._largest_group = max(self._largest_group, appends)
+            self._board.set(largest_group=self._largest_group, full_reason=None, full_since=None)
+        self._look_at_size(sum([len(entry.body) for entry in done.entries]))
+
+    def _look_at_size(self, written: int) -> None:
+        """Look how large the file is, as often as it may matter after so many octets were written."""
+        self._unseen += written
+        room = self._limits.max_bytes - self._board.bytes
+        if self._unseen >= min(SEEN_EVERY, room >> 8):
+            with contextlib.suppress(JournalError):
+                self._board.set(bytes=self.store.used_bytes())
+                self._unseen = 0
 
     def _sinks_now(self) -> set[str]:
         with self._mutex:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -42,17 +42,25 @@ class Keeper(Protocol):
 class CarriedLife:
     """Tells central of reserved counters, and takes what central carries over. `keys` are central's public keys.
 
-    `complete` is set when all of it has come.
+    `complete` is set, and `on_complete` called, when all of it has come.
     """
 
     def __init__(
-        self, gateway: str, *, root: str, keys: Sequence[bytes], keeper: Keeper, clock: Clock
+        self,
+        gateway: str,
+        *,
+        root: str,
+        keys: Sequence[bytes],
+        keeper: Keeper,
+        clock: Clock,
+        on_complete: Callable[[], None] = lambda: None,
     ) -> None:
         self._gateway = gateway
         self._topics = Topics(root)
         self._keys = tuple(keys)
         self._keeper = keeper
         self._clock = clock
+        self._on_complete = on_complete
         self._parts: set[int] = set()
         self.complete = asyncio.Event()
 
@@ -66,7 +74,9 @@ class CarriedLife:
         self._parts.add(carried.part)
         if len(self._parts) >= carried.parts:
             log.info("carried_over", parts=carried.parts)
+            self._parts.clear()
             self.complete.set()
+            self._on_complete()
 
     async def tell(self, connection: MqttConnection) -> None:
         """Publish reserved counters until the connection ends (PeerError).

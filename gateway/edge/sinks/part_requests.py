@@ -60,6 +60,7 @@ class PartRequests:
     def begin_anew(self) -> None:
         """Ask as a box that has nothing until `begun`: central then tells all that it knows of this gateway."""
         self._from_nothing = True
+        self._ask_now.set()
 
     def begun(self) -> None:
         """Ask no more as a box that has nothing: all that central knows has come."""

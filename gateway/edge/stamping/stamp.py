@@ -96,8 +96,10 @@ def stamp(
     template: BlockTemplate | None = None
     for reading, trusted, why in judged:
         answer = whose.of(reading) if trusted else None
-        layout = layout_of(reading, layout)
-        now = (layout, answer, why, reading.received_at, interval_of(reading))
+        if layout is None or not layout.fits(reading):
+            layout = layout_of(reading)
+        interval = None if reading.start is None else interval_of(reading)
+        now = (layout, answer, why, reading.received_at, interval)
         if template is None or now != shared or len(rows) == MAX_ROWS:
             if template is not None:
                 blocks += _encoded(template, rows)
@@ -114,7 +116,7 @@ def _encoded(template: BlockTemplate, readings: Sequence[ReadingSet]) -> list[En
     waiting, found = [encode_block(template, readings)], list[EncodedBlock]()
     while waiting:
         block = waiting.pop()
-        if len(block.rows) == 1 or sum(len(row.body) for row in block.rows) <= MAX_OCTETS:
+        if len(block.rows) == 1 or sum([len(row.body) for row in block.rows]) <= MAX_OCTETS:
             found.append(block)
         else:
             one, other = halves(block.rows)

@@ -92,22 +92,28 @@ class AssociationOpener:
         self._unlinked = False  # the last association failed before its link was connected
         self._line_dirty = False  # an association was cut short: its answer may still come
 
-    async def open(self, lease: LineLease) -> Exchange:
-        """Associate with the meter on the line that `lease` holds.
+    async def open(self, lease: LineLease, after: ProtocolError | None = None) -> Exchange:
+        """Associate with the meter on the line that `lease` holds, anew `after` what ended the association before.
 
         Returns an exchange that takes requests. Raises LineError, MeterSilent, AssociationRefused,
         SecurityFailure, InvocationCounterRefused, MeterRefused, MeterProtocolError, MeterConfigError; then
         nothing of ours stands in the meter.
         """
         ours_first = self._key is not None and self._proves_key and self._counters.proven(self._key)
+        if isinstance(after, SecurityFailure) and after.by_meter:  # somebody else used our counter meanwhile
+            told = after.meter_counter if isinstance(after, InvocationCounterRefused) else None
+            self._raise_counter_above(told)
+            ours_first = ours_first and told is not None and self._doubted is None
         if self._uses_counter and not ours_first:
             # a counter that the meter has seen may cost a try that counts towards its lock-out
             self._raise_counter_above(await self._undisturbed(lease, self._read_counter))
         try:
             return await self._undisturbed(lease, self._associate)
-        except (AssociationRefused, SecurityFailure, MeterSilent, LineClosed) as error:
+        except (AssociationRefused, SecurityFailure, MeterSilent, MeterProtocolError, LineClosed) as error:
             if ours_first and self._key is not None:
                 self._counters.failed(self._key)
+            if isinstance(error, MeterProtocolError):
+                raise
             # some meters do not answer a counter that they have seen, or hang up
             unanswered = isinstance(error, MeterSilent | LineClosed)
             if unanswered and (not ours_first or self._unlinked):

@@ -43,6 +43,7 @@ from protocols.errors import (
     MeterSilent,
     NotSupported,
     ProtocolError,
+    SecurityFailure,
 )
 from protocols.line import LineIO, OnPush
 from protocols.unused import Unused, UnusedCounter
@@ -178,11 +179,14 @@ class Exchange(AttributeReader):
             request = ReadRequest((self._names.variable(target),))
         return _octets_of(await self._request(request, f"read of {target}"))
 
-    async def get_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
+    async def get_many(
+        self, targets: Sequence[Target], *, lost_ends: bool = False
+    ) -> list[Data | ProtocolError]:
         """Read several attributes, as many in one request as the meter is known to take.
 
-        What the meter refuses stands as its error (NotSupported, MeterRefused) in its place. A meter that
-        does not know lists is asked one by one from then on.
+        What the meter refuses stands as its error (NotSupported, MeterRefused) in its place; with `lost_ends`
+        AssociationLost is raised, and nothing more is asked. A meter that does not know lists is asked one by one from
+        then on.
         """
         found: list[Data | ProtocolError] = []
         while len(found) < len(targets):
@@ -191,6 +195,8 @@ class Exchange(AttributeReader):
                 found += await self._get_list(part)
             else:
                 found += [await self._get_one(target) for target in part]
+            if lost_ends and found and isinstance(lost := found[-1], AssociationLost):
+                raise lost
         return found
 
     def _part(self, targets: Sequence[Target]) -> Sequence[Target]:
@@ -219,6 +225,8 @@ class Exchange(AttributeReader):
         except MeterRefused:  # NotSupported means one object, this means the service
             self._lists.refused(len(targets), ranges=ranges)
             return []
+        except SecurityFailure:  # of a counter or a key: it says nothing about lists
+            raise
         except ProtocolError:
             self._lists.failed(ranges=ranges)
             raise

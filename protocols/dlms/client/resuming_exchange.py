@@ -15,7 +15,6 @@ from protocols.dlms.data import axdr
 from protocols.dlms.data.types import Data
 from protocols.errors import (
     AssociationLost,
-    InvocationCounterRefused,
     LineError,
     MeterProtocolError,
     MeterRefused,
@@ -33,7 +32,7 @@ IdentityCheck = Callable[[Exchange], Awaitable[None]]
 
 MAX_RESUMES = 8
 """New associations after faults in one session; a line that fails more often is left to the poller."""
-RESUMABLE = (LineError, MeterSilent, MeterProtocolError, AssociationLost, InvocationCounterRefused)
+RESUMABLE = (LineError, MeterSilent, MeterProtocolError, AssociationLost)
 """Faults after which a new association may go on: the line, the link, or a meter that restarted."""
 PROBE = Target(1, Obis(0, 0, 96, 1, 0))
 """What is read to find out whether a pooled association still stands: the serial."""
@@ -155,15 +154,10 @@ class ResumingExchange(AttributeReader):
         return [found[target] for target in targets]
 
     async def _ask_many(self, targets: Sequence[Target]) -> list[Data | ProtocolError]:
-        async def ask(exchange: Exchange) -> list[Data | ProtocolError]:
-            found = await exchange.get_many(targets)
-            # one "service not allowed" among the answers: most meters mean that they restarted meanwhile
-            lost = next((one for one in found if isinstance(one, AssociationLost)), None)
-            if lost is not None and not self._refuses_with_exceptions:
-                raise lost
-            return found
-
-        return await self._repeated(ask)
+        # "service not allowed" among the answers: most meters mean that they restarted meanwhile
+        return await self._repeated(
+            lambda x: x.get_many(targets, lost_ends=not self._refuses_with_exceptions)
+        )
 
     async def set(self, target: Target, value: Data) -> None:
         """Write one attribute, once; errors as `get`."""
@@ -245,7 +239,7 @@ class ResumingExchange(AttributeReader):
         else:
             self._resumes += 1
             self._answered = False
-        await self._reopen()
+        await self._reopen(error)
 
     def _worth_resuming(self, error: ProtocolError) -> bool:
         # a meter that restarted since the last poll: keys and counters of this association are not its any more
@@ -253,15 +247,17 @@ class ResumingExchange(AttributeReader):
             return True
         if isinstance(error, AssociationLost) and self._refuses_with_exceptions:
             return False
+        # another program may have used our counter meanwhile; not every meter that refuses it says so
+        of_counter = isinstance(error, SecurityFailure) and error.by_meter
         # without an answer in between, the same fault would come again and again
-        return isinstance(error, RESUMABLE) and self._answered and self._resumes < MAX_RESUMES
+        return (of_counter or isinstance(error, RESUMABLE)) and self._answered and self._resumes < MAX_RESUMES
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, after: ProtocolError) -> None:
         try:
             await self.close()
             # the line is given back first, so that one meter with a bad line does not starve the others on it
             await self._lease.renew()
-            self._exchange, self._over = await self._opener.open(self._lease), False
+            self._exchange, self._over = await self._opener.open(self._lease, after), False
             if self.check is not None:
                 await self.check(self._exchange)
         except ProtocolError as error:

@@ -115,7 +115,9 @@ def error_of(answer: Apdu) -> MeterError:
     """Turn an error APDU into the error that says who must act."""
     match answer:
         case ExceptionResponse(service=diagnostics.DECIPHERING_ERROR):
-            return SecurityFailure(f"the meter could not decipher our request (global key wrong?){KEYS}")
+            return SecurityFailure(
+                f"the meter could not decipher our request (global key wrong?){KEYS}", by_meter=True
+            )
         case ExceptionResponse(service=diagnostics.INVOCATION_COUNTER_ERROR, counter=counter):
             return InvocationCounterRefused(meter_counter=counter)
         case ExceptionResponse(state=diagnostics.SERVICE_NOT_ALLOWED as state, service=service):
@@ -126,7 +128,8 @@ def error_of(answer: Apdu) -> MeterError:
             return MeterRefused(f"exception-response, {exception_name(state, service)}", reason_code=service)
         case ConfirmedServiceError(error=0, value=6):
             return SecurityFailure(
-                f"the meter could not decipher our request (global key wrong, or the dedicated one wanted?){KEYS}"
+                f"the meter could not decipher our request (global key wrong, or the dedicated one wanted?){KEYS}",
+                by_meter=True,
             )
         case ConfirmedServiceError(service=service, error=2, value=1):  # VDE state: no DLMS context
             return AssociationLost(confirmed_error_name(service, 2, 1), reason_code=1)

@@ -240,7 +240,8 @@ class FrameDecoder:
 
     def reset(self) -> None:
         """Drop an incomplete frame: its sender has fallen silent, the rest will not come."""
-        self._drop(len(self._buffer))
+        self.noise += self.pending  # a closing flag alone is none
+        self._buffer.clear()
 
     def _drop(self, count: int) -> None:
         self.noise += count
@@ -302,6 +303,18 @@ class FrameDecoder:
             if at - start == 3:
                 raise _Damage("address of 3 octets")
         return at if at < len(self._buffer) else None
+
+
+def told_octets(octets: bytes | bytearray, at: int) -> int | None:
+    """Return the octets between the flags of the frame whose format field stands here (IEC 62056-46, 6.4.2.2).
+
+    0 where no frame of type 3 begins, None while its length has not come.
+    """
+    if len(octets) <= at:
+        return None
+    if octets[at] & 0xF0 != FORMAT_TYPE:
+        return 0
+    return (octets[at] & 7) << 8 | octets[at + 1] if len(octets) > at + 1 else None
 
 
 def leading_frame(octets: bytes) -> Frame | None:

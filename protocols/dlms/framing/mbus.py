@@ -58,17 +58,24 @@ def leading_frame(octets: bytes) -> tuple[LongFrame, int] | None:
         return LongFrame(control=octets[1], address=octets[2]), SHORT_OCTETS
     if octets[0] != START:
         raise MeterProtocolError(f"{octets[0]:#04x} begins no M-Bus frame")
-    if len(octets) > 2 and octets[1] != octets[2]:
-        raise MeterProtocolError(f"an M-Bus frame with two lengths, {octets[1]} and {octets[2]}")
-    if len(octets) > 3 and octets[3] != START:
-        raise MeterProtocolError("an M-Bus frame without its second start")
-    if len(octets) > 1 and octets[1] < HEADER:
-        raise MeterProtocolError(f"an M-Bus frame of {octets[1]} octets has no CI field")
-    if len(octets) < 4 or len(octets) < octets[1] + AROUND:
+    length = octets[1] if len(octets) > 1 else HEADER
+    if length < HEADER or octets[:4] != bytes((START, length, length, START))[: len(octets)]:
+        raise MeterProtocolError(_header_fault(octets))
+    end = length + AROUND
+    if len(octets) < end:
         return None
-    body = octets[4 : 4 + octets[1]]
-    _check(body, octets[4 + len(body)], octets[5 + len(body)])
-    return LongFrame(control=body[0], address=body[1], ci=body[2], data=body[HEADER:]), len(body) + AROUND
+    body = octets[4 : end - 2]
+    _check(body, octets[end - 2], octets[end - 1])
+    return LongFrame(control=body[0], address=body[1], ci=body[2], data=body[HEADER:]), end
+
+
+def _header_fault(octets: bytes) -> str:
+    """Say what is wrong with the four octets, or fewer, that a long frame begins with."""
+    if len(octets) > 2 and octets[1] != octets[2]:
+        return f"an M-Bus frame with two lengths, {octets[1]} and {octets[2]}"
+    if len(octets) > 3 and octets[3] != START:
+        return "an M-Bus frame without its second start"
+    return f"an M-Bus frame of {octets[1]} octets has no CI field"
 
 
 def _check(summed: bytes, checksum: int, stop: int) -> None:

@@ -51,7 +51,12 @@ class NoFrame(Exception):
 
     def __init__(self, reason: str, cause: Unused = Unused.NOT_A_FRAME) -> None:
         super().__init__(reason)
-        self.damage = Damage(reason=reason, cause=cause)
+        self._cause = cause
+
+    @property
+    def damage(self) -> Damage:
+        """What the octets count as."""
+        return Damage(reason=self.args[0], cause=self._cause)
 
 
 class Deframer(ABC, Generic[F]):
@@ -95,9 +100,6 @@ class Deframer(ABC, Generic[F]):
     def finish(self) -> list[F | Damage]:
         """Return what is whole now that no more will come; the rest is dropped."""
         found = self._found(ended=True)
-        while self._buffer:
-            self._skip(_CUT, found)
-            found += self._found(ended=True)
         self._lost, self._run = False, 0
         return found
 
@@ -110,7 +112,10 @@ class Deframer(ABC, Generic[F]):
             try:
                 whole = self.parse(self._buffer, 0)
             except NoFrame as error:
-                self._skip(error.damage, found)
+                self._skip(_CUT if self._lost else error.damage, found)  # one is told for each run
+                continue
+            if whole is None and ended:  # what may stand behind its beginning is come to in turn
+                self._skip(_CUT, found)
                 continue
             proven = whole is not None and self._proven(whole)
             if self._lost and whole is not None and not proven:
@@ -142,7 +147,7 @@ class Deframer(ABC, Generic[F]):
     def _drop(self, count: int, damage: Damage, found: list[F | Damage]) -> None:
         if not self._lost:
             found.append(damage)
-        self._lost = True
+            self._lost = True
         self._run += count
         self.noise += count
         del self._buffer[:count]
@@ -214,9 +219,9 @@ class MBusFrames(Deframer[LongFrame]):
         try:
             found = mbus.leading_frame(bytes(buffer[at : at + mbus.MAX_LENGTH + mbus.AROUND]))
         except mbus.WrongChecksum as error:
-            raise NoFrame(str(error), Unused.BAD_CHECK) from error
+            raise NoFrame(error.args[0], Unused.BAD_CHECK) from error
         except MeterProtocolError as error:
-            raise NoFrame(str(error)) from error
+            raise NoFrame(error.args[0]) from error
         return None if found is None else Whole(frame=found[0], octets=found[1])
 
     def proves(self, frame: LongFrame) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from protocols.capture.recorded import Conversations, RecordedOctets, arrow_and_time
 from protocols.capture.tree import MAX_NODES, Node, WrongByte, shown
 from protocols.dlms.data.cursor import MAX_OCTETS
-from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, crc
+from protocols.dlms.framing.hdlc import FLAG, FORMAT_TYPE, crc, told_octets
 from protocols.dlms.trace.apdus import apdu_name
 from protocols.dlms.trace.frames import TraceReader
 from protocols.dlms.trace.state import TraceState
@@ -61,7 +61,7 @@ def decode_conversations(
     return Conversations(
         parts=tuple(reader.root.children),
         problems=tuple(reader.problems),
-        others=sum(not conversation.recognised for conversation in reader.conversations.values()),
+        unknown=frozenset(number for number, one in reader.conversations.items() if not one.recognised),
     )
 
 
@@ -219,15 +219,14 @@ def _unit(octets: bytearray) -> int | None:
             start += 1
         if start == len(octets):
             return None
-        if octets[start] & 0xF0 != FORMAT_TYPE:
+        told = told_octets(octets, start)
+        if told == 0:
             return _to_next_flag(octets, start)
-        if len(octets) < start + 2:
-            return None
-        end = start + ((octets[start] & 7) << 8 | octets[start + 1])
-        return end + 1 if len(octets) > end else None  # with the flag behind it
-    if octets[0] & 0xF0 == FORMAT_TYPE and len(octets) > 1:  # the flag before served the frame before
-        end = (octets[0] & 7) << 8 | octets[1]
-        return end + 1 if len(octets) > end else None
+        return (
+            None if told is None or len(octets) <= start + told else start + told + 1
+        )  # with the flag behind it
+    if len(octets) > 1 and (told := told_octets(octets, 0)):  # the flag before served the frame before
+        return told + 1 if len(octets) > told else None
     if octets[:2] == _WRAPPER[: len(octets)]:
         if len(octets) < _HEADER:
             return None

@@ -122,7 +122,9 @@ class ModbusClient:
             try:
                 return await self._ask_again_once(request, since)
             except MeterBusy as busy:
-                if busy.reason_code != DEVICE_BUSY:  # "acknowledge" (5): it is at work for long
+                if (
+                    request.writes or busy.reason_code != DEVICE_BUSY
+                ):  # "acknowledge" (5): it is at work for long
                     raise
             await asyncio.sleep(BUSY_WAIT)
         return await self._ask_again_once(request, since)

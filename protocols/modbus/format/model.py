@@ -38,7 +38,7 @@ from protocols.modbus.format.registers import (
 from protocols.modbus.format.registers import (
     RegisterSpec as RegisterSpec,
 )
-from protocols.modbus.format.writes import Writes
+from protocols.modbus.format.writes import BALANCE, RECHARGED, AmountWrite, Writes
 from protocols.reading import ProfileName, Quantity, RelayState
 from protocols.toml_lines import Path as Trail
 from protocols.toml_mistakes import dotted
@@ -264,6 +264,7 @@ class MeterModel(ModelTable):
                 yield ("probe", number, "low"), f"{probe.low} is not below `high` = {probe.high}"
         if self.relay is not None:
             yield from _wants(("relay", "quantity"), self.relay.quantity, given)
+        yield from self._unproved(given)
         if self.fingerprint is not None:
             for number, name in enumerate(self.fingerprint.same):
                 if name not in self._scale_names:
@@ -274,6 +275,28 @@ class MeterModel(ModelTable):
             if quantity_text(register.quantity) == CLOCK and register.type not in TIMES:
                 problem = f"{CLOCK} is a time: take one of the types {', '.join(TIMES)}"
                 yield ("registers", number, "type"), problem
+
+    def _unproved(self, given: set[str]) -> Iterator[Fault]:
+        """Yield the writes of which nothing would show what became of them."""
+        if self.writes.relay is not None and self.relay is None:
+            yield (
+                ("writes", "relay"),
+                "an order is proved by the contact's state: say in [relay] what shows it",
+            )
+        for name, shows in (("recharge", (BALANCE, RECHARGED)), ("balance", (BALANCE,))):
+            write: AmountWrite | None = getattr(self.writes, name)
+            if write is None:
+                continue
+            proofs = [quantity for quantity in shows if quantity in given]
+            if not proofs:
+                yield ("writes", name), f"no register gives {' or '.join(shows)}, by which it is proved"
+            for quantity in proofs:
+                unit = self.of_quantity(quantity).base_unit
+                if unit != write.base_unit:
+                    problem = (
+                        f"`{write.unit}`, and {quantity}, by which it is proved, is in {unit or 'no unit'}"
+                    )
+                    yield ("writes", name, "unit"), problem
 
     def _absent_faults(self) -> Iterator[Fault]:
         for kind, patterns in self.absent.items():

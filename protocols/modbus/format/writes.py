@@ -7,11 +7,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from protocols.modbus.format.encoding import NO_NUMBERS, TIMES, Address, Encoding, Int, ModelTable
-from protocols.modbus.format.registers import Scaled
+from protocols.modbus.format.registers import Basis, Scaled
 from protocols.reading import RelayState
 
 SINGLE_COIL, SINGLE_REGISTER = 5, 6
 WriteFunction = Literal[5, 6, 16]
+BALANCE, RECHARGED = "0-0:94.96.24*255", "0-0:94.96.23*255"
+"""The balance of a prepaid meter, and the sum of all recharges (IS 15959): by them a recharge is proved."""
 
 
 def _check_function(function: int, encoding: Encoding) -> None:
@@ -26,6 +28,7 @@ def _check_function(function: int, encoding: Encoding) -> None:
 class _Write(Encoding):
     function: WriteFunction = Field(description="5 a coil, 6 one register, 16 registers")
     address: Address = Field(description="0-based, as on the wire")
+    basis: Basis = Field("published", description="how far the address is to be trusted")
 
     @model_validator(mode="after")
     def _writable(self) -> Self:
@@ -75,10 +78,11 @@ class UnlockWrite(_Write):
 
 
 class AmountWrite(Scaled):
-    """A register that takes an amount of money or energy."""
+    """A register that takes an amount of money or energy. Used on lines declared `trusted` only."""
 
     function: WriteFunction = Field(description="5 a coil, 6 one register, 16 registers")
     address: Address = Field(description="0-based, as on the wire")
+    basis: Basis = Field("published", description="how far the address is to be trusted")
 
     @model_validator(mode="after")
     def _writable(self) -> Self:

@@ -8,7 +8,7 @@ from pymodbus.framer import FramerAscii, FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU
 
 from protocols.errors import MeterConfigError, MeterProtocolError
-from protocols.modbus.framing.hunt import MAX_FRAME, AsciiHunt, BufferedHunt, Frame, Hunt, RtuHunt
+from protocols.modbus.framing.hunt import AsciiHunt, BufferedHunt, Frame, Hunt, RtuHunt, mbap_at
 from protocols.modbus.framing.requests import Answer, Request, read_answer
 
 FRAMINGS = ("tcp", "rtu", "ascii")
@@ -129,16 +129,13 @@ class TcpHunt(BufferedHunt):
 
     def _next(self) -> Frame | None:
         """Take a whole frame from the buffer; MeterProtocolError when there is no header where one must be."""
-        buffer = self._buffer
-        if len(buffer) < 6:
-            return None
-        protocol, length = int.from_bytes(buffer[2:4], "big"), int.from_bytes(buffer[4:6], "big")
-        if protocol or not 3 <= length <= MAX_FRAME - 6:
+        frame, size = mbap_at(self._buffer, 0)
+        if size == 0 or (frame is not None and len(frame.pdu) < 2):  # no answer is so short
+            head = self._buffer
+            protocol, length = int.from_bytes(head[2:4], "big"), int.from_bytes(head[4:6], "big")
             raise MeterProtocolError(f"not a Modbus header: protocol {protocol}, length {length}")
-        if len(buffer) < 6 + length:
-            return None
-        frame = Frame(buffer[6], bytes(buffer[7 : 6 + length]), transaction=int.from_bytes(buffer[:2], "big"))
-        del buffer[: 6 + length]
+        if frame is not None:
+            del self._buffer[:size]
         return frame
 
     def _answer(self, frame: Frame) -> Answer | None:

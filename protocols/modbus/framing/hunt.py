@@ -27,6 +27,8 @@ from protocols.modbus.framing.requests import (
 
 MAX_FRAME = 260
 """Octets of the longest frame (Modbus/TCP: 7 of header, 253 of PDU)."""
+MBAP = 7
+"""Octets of the header of Modbus TCP: transaction, protocol 0, length, unit."""
 MAX_UNIT = 247
 MAX_PASSED = 64
 """Frames passed over that are kept for one request; later ones are counted with the garbage."""
@@ -276,6 +278,32 @@ def frame_at(octets: bytes | bytearray, at: int) -> tuple[Frame | None, int]:
     return None, -1 if opened else 0
 
 
+def mbap_at(octets: bytes | bytearray, at: int) -> tuple[Frame | None, int]:
+    """Return the TCP frame of anybody that begins here, as `frame_at` does: (None, -1) while one may yet, else 0."""
+    head = octets[at : at + MBAP]
+    if len(head) < MBAP - 1:
+        return None, -1
+    length = int.from_bytes(head[4:6], "big")
+    if head[2:4] != b"\0\0" or not 2 <= length <= MAX_FRAME - MBAP + 1:
+        return None, 0
+    size = MBAP - 1 + length
+    if len(octets) - at < size:
+        return None, -1
+    pdu = bytes(octets[at + MBAP : at + size])
+    return Frame(head[6], pdu, transaction=int.from_bytes(head[:2], "big")), size
+
+
+def ascii_line(line: bytes | bytearray) -> tuple[Frame | None, bool]:
+    """Return what a line of Modbus ASCII says, from its colon to CR LF, and whether its LRC is right."""
+    try:
+        body = bytes.fromhex(line[1:-2].decode("ascii"))
+    except ValueError:
+        return None, False
+    if len(body) < 3:
+        return None, False
+    return Frame(body[0], body[1:-1]), bool(FramerAscii.check_LRC(body[:-1], body[-1]))
+
+
 def _sizes(head: bytes) -> list[tuple[int | None, bool]]:
     """Return the octets that a PDU of this beginning may have, and whether it is then a request."""
     function = head[0]
@@ -336,18 +364,14 @@ class AsciiHunt(_BusHunt):
         return self._buffer.startswith(b":")
 
     def _line(self, line: bytes) -> Answer | None:
-        try:
-            body = bytes.fromhex(line[1:-2].decode())
-        except ValueError:
-            body = b""
-        if len(body) < 3:
+        frame, sound = ascii_line(line)
+        if frame is None:
             self.passed.waste(line)
             return None
-        unit, pdu = body[0], body[1:-1]
-        request = self._request
+        unit, pdu, request = frame.unit, frame.pdu, self._request
         wanted = -1 if request is None or unit != request.unit else request.answer_octets(pdu)
         right = wanted == len(pdu) and (wanted != 2 or self._takes_refusals)
-        if not FramerAscii.check_LRC(body[:-1], body[-1]):
+        if not sound:
             if right:
                 self.passed.bad_checks += 1
             else:

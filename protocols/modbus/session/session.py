@@ -32,6 +32,7 @@ from protocols.modbus.format.model import MeterModel
 from protocols.modbus.format.registers import RegisterSpec
 from protocols.modbus.planning.known_meter import ModbusNotes, keep_modbus, known_modbus
 from protocols.modbus.session.controls import Controls
+from protocols.modbus.session.credit import Credit, Purse
 from protocols.modbus.session.load_reader import LoadReader
 from protocols.modbus.session.reader import RegisterReader, Words
 from protocols.modbus.session.recognition import REFUSED, Recognition
@@ -47,6 +48,7 @@ from protocols.reading import (
     RelayState,
     Remark,
     Text,
+    Value,
 )
 from protocols.session import Clock, MeterSpec, SessionContext, Visit
 
@@ -82,7 +84,9 @@ class ModbusSession:
     ) -> None:
         self._reader = reader
         self._unit = unit
-        self._controls = Controls(unit, model, zone=zone, clock=clock, trusted=trusted)
+        self._controls = Controls(
+            unit, model, zone=zone, clock=clock, trusted=trusted, values=self._values_now
+        )
         parts = {profile.value: spans_of(model, model.of_profile(profile)) for profile in visit.profiles}
         if recognition.expected is not None and recognition.due(clock.now()):
             parts[IDENTITY] = recognition.spans
@@ -226,6 +230,35 @@ class ModbusSession:
         """Order the contact to move, by the register that the model names for it; on trusted lines only."""
         await self._prove()
         await self._controls.switch_relay(to)
+
+    async def relay_proved(self, to: RelayState) -> RelayState:
+        """Order the contact to move, once, and return the state that proves it.
+
+        Raises NotSupported, MeterConfigError as `switch_relay`, else what `write_proved` raises.
+        """
+        await self._prove()
+        return await self._controls.relay_proved(to, self.relay)
+
+    def check_order(self) -> None:
+        """Raise what speaks against an order to the relay before it is given: NotSupported, MeterConfigError."""
+        self._controls.relay_register()
+
+    def amount(self, credit: Credit, text: str) -> Number:
+        """Return an amount that a person wrote, in the base unit; LocalError or NotSupported says what is wrong."""
+        return self._controls.crediting.amount(credit, text)
+
+    async def purse(self) -> Purse:
+        """Return what the meter shows of its money or energy; MeterRefused where it shows nothing."""
+        return await self._controls.crediting.purse()
+
+    async def credit(self, credit: Credit, amount: Number) -> Purse:
+        """Write a recharge or balance, once, and return what the meter shows of it; see `Controls.credit`."""
+        await self._prove()
+        return await self._controls.credit(credit, amount)
+
+    async def _values_now(self, registers: tuple[RegisterSpec, ...]) -> list[Value]:
+        words = await self._reader.words(spans_of(self._model, registers))
+        return [value for _, value in values_of(self._model, registers, words, self._zone)]
 
     async def _loads(self, since: datetime | None, until: datetime | None) -> AsyncIterator[ReadingSet]:
         """Yield the intervals of the meter's load survey, oldest first."""

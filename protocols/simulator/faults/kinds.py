@@ -118,6 +118,8 @@ class FaultKind(StrEnum):
     ZEROS = "zeros"
     WORD_ORDER = "word-order"
     ENERGY_OFF = "energy-off"
+    WRITE_REFUSED = "write-refused"
+    CREDIT_STUCK = "credit-stuck"
 
 
 class Place(Enum):
@@ -382,5 +384,11 @@ FAULT_KINDS: Mapping[FaultKind, FaultKindInfo] = {
     FaultKind.WORD_ORDER: FaultKindInfo(Place.MODBUS, "numbers of several registers come in the other order"),
     FaultKind.ENERGY_OFF: FaultKindInfo(
         Place.MODBUS, "energies are off; value = Wh that are added, fewer than none = they fall", -100
+    ),
+    FaultKind.WRITE_REFUSED: FaultKindInfo(
+        Place.MODBUS, "a write draws an exception and does nothing; value = its code", 3
+    ),
+    FaultKind.CREDIT_STUCK: FaultKindInfo(
+        Place.MODBUS, "a recharge or balance is accepted and nothing comes of it"
     ),
 }

@@ -155,3 +155,12 @@ class SimMeter(Protocol):
 
     def set_clock_drift(self, seconds: int) -> None:
         """Change how far the meter's clock is ahead."""
+
+    def set_clock(self, *, drift: int, at: datetime) -> None:
+        """Set the clock at an instant so that it is `drift` seconds ahead."""
+
+    def recharge(self, paise: int, at: datetime) -> None:
+        """Add money."""
+
+    def set_balance(self, paise: int, at: datetime) -> None:
+        """Write the balance."""

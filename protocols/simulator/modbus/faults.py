@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from protocols.modbus.format.registers import RegisterSpec
+from protocols.modbus.format.writes import AmountWrite, RelayWrite
 from protocols.simulator.faults import wire
 from protocols.simulator.faults.kinds import FaultKind
 from protocols.simulator.faults.script import Fault, FaultFile, FaultPlayer
 from protocols.simulator.faults.wire import PortStep
 from protocols.simulator.household.state import TrueState
 from protocols.simulator.modbus.frames import Asked
+from protocols.simulator.modbus.writes import Write
 
 SERVER_BUSY = 6
+WRITING = (5, 6, 16)
 
 
 @dataclass
@@ -40,11 +43,25 @@ class ModbusFaults:
             return b""
         if across_holes and self.player.fires(FaultKind.HOLES_SILENT):
             return b""
+        if pdu[0] in WRITING and (fault := self.player.fires(FaultKind.WRITE_REFUSED)):
+            return _refusal(pdu, fault.amount)
         if self.player.fires(FaultKind.BUSY):
             return _refusal(pdu, SERVER_BUSY)
         if fault := self.player.fires(FaultKind.EXCEPTION):
             return _refusal(pdu, fault.amount)
         return None
+
+    def unanswered(self, pdu: bytes) -> bool:
+        """Say whether a write that was carried out draws no answer."""
+        return pdu[0] in WRITING and self.player.fires(FaultKind.ACTION_UNANSWERED) is not None
+
+    def stuck(self, cell: Write) -> bool:
+        """Say whether a write is answered, and nothing comes of it."""
+        if isinstance(cell, AmountWrite):
+            kind = FaultKind.CREDIT_STUCK
+        else:
+            kind = FaultKind.RELAY_STUCK if isinstance(cell, RelayWrite) else FaultKind.CLOCK_STUCK
+        return self.player.fires(kind) is not None
 
     def state(self, state: TrueState) -> TrueState:
         """Return what the registers show of the household."""

@@ -6,6 +6,7 @@ So a model is served as it is read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from protocols.clock import NowSource
@@ -18,7 +19,10 @@ from protocols.simulator.faults.wire import PortStep
 from protocols.simulator.household.state import SimMeter, TrueState
 from protocols.simulator.modbus.faults import ModbusFaults
 from protocols.simulator.modbus.frames import Asked
+from protocols.simulator.modbus.writes import Write, Writes
 
+BITS, WRITING = (1, 2), (5, 6, 16)
+MAX_BITS = 2000
 HOLE = 20
 """Unused registers between two that it has over which a simulated meter answers, unless its model says fewer."""
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, NO_TARGET = 1, 2, 3, 4, 11
@@ -48,6 +52,7 @@ _STATE: dict[str, Callable[[TrueState], Value]] = {
     "0-0:94.96.23*255": lambda s: Number(s.total_recharged_paise, -2, "INR"),
     "0-0:94.96.24*255": lambda s: Number(s.balance_paise, -2, "INR"),
     "0-0:94.96.25*255": lambda s: Instant(s.balance_at),
+    "0-0:1.0.0*255": lambda s: Instant(s.at + timedelta(seconds=s.clock_drift_s)),
     "0-0:96.3.10*255": lambda s: Number(int(s.relay_closed)),
 }
 
@@ -75,6 +80,7 @@ class ModbusMeter:
         self._clock = clock
         self._zone = ZoneInfo(zone)
         self._cells = _cells(self._model)
+        self._writes = Writes(meter, self._model, self._zone, clock)
         for register in self._model.of_profile(ProfileName.NAMEPLATE):
             self._words(register, None)
 
@@ -93,7 +99,11 @@ class ModbusMeter:
         answer = self.faults.instead(asked.pdu, now, across_holes=self._across_holes(asked.pdu))
         if answer == b"":
             return []
-        return self.faults.steps(asked, self.answer(asked.pdu) if answer is None else answer)
+        if answer is None:
+            answer = self.answer(asked.pdu)
+            if self.faults.unanswered(asked.pdu):
+                return []
+        return self.faults.steps(asked, answer)
 
     def _across_holes(self, pdu: bytes) -> bool:
         if len(pdu) != 5:
@@ -104,6 +114,10 @@ class ModbusMeter:
     def answer(self, pdu: bytes) -> bytes:
         """Answer a request PDU (function and data) with a response or exception PDU."""
         function = pdu[0]
+        if function in WRITING:
+            return self._writes.take(pdu, stuck=self._stuck)
+        if function in BITS:
+            return self._bits(pdu)
         if function not in (3, 4):
             return exception_pdu(function, ILLEGAL_FUNCTION)
         if len(pdu) != 5:
@@ -118,6 +132,26 @@ class ModbusMeter:
         if words is None:
             return exception_pdu(function, ILLEGAL_ADDRESS)
         return bytes((function, 2 * count)) + b"".join(w.to_bytes(2, "big") for w in words)
+
+    def _stuck(self, cell: Write) -> bool:
+        return self.faults is not None and self.faults.stuck(cell)
+
+    def _bits(self, pdu: bytes) -> bytes:
+        """Answer a request for coils or discrete inputs."""
+        function, address, count = pdu[0], int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+        if not any(own == function for own, _ in self._cells):
+            return exception_pdu(function, ILLEGAL_FUNCTION)
+        if len(pdu) != 5 or not 1 <= count <= MAX_BITS:
+            return exception_pdu(function, ILLEGAL_VALUE)
+        try:
+            bits = self._read(function, address, count)
+        except ValueError:
+            return exception_pdu(function, DEVICE_FAILURE)
+        if bits is None:
+            return exception_pdu(function, ILLEGAL_ADDRESS)
+        size = -(-count // 8)
+        packed = sum((bit & 1) << place for place, bit in enumerate(bits))
+        return bytes((function, size)) + packed.to_bytes(size, "little")
 
     def _read(self, function: int, address: int, count: int) -> list[int] | None:
         """Return the words; holes of up to the model's `hole` are zero, a longer one refuses the range."""

@@ -94,7 +94,10 @@ def edge_toml(plan: Plan, time: SimulatedClock | None = None, push_to: PushTo | 
         parts.append(f"[simulation]\nstart = {start}\nanchor = {anchor}\nspeed = {float(time.speed)}\n")
     senders = push_senders(plan) if push_to is not None else ()
     dialling = {meter.line for meter in senders if push_to is not None and push_to.dial_in}
-    parts.extend(_line_toml(line, dial_in=line.name in dialling) for line in plan.lines)
+    own = {meter.line for meter in plan.meters if meter.spec.modbus is not None}
+    parts.extend(
+        _line_toml(line, dial_in=line.name in dialling, trusted=line.name in own) for line in plan.lines
+    )
     make = push_to.make if push_to is not None else None
     if push_to is not None:
         listen = {"host": push_to.host, "tcp_port": push_to.port, "networks": ["127.0.0.0/8"]}
@@ -246,7 +249,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _line_toml(line: LinePlan, *, dial_in: bool = False) -> str:
+def _line_toml(line: LinePlan, *, dial_in: bool, trusted: bool) -> str:
+    """Return the line's table; `trusted` where Modbus meters are on it, with whom nobody else can talk."""
     if dial_in:
         return "[[lines]]\n" + _toml({"name": line.name, "kind": "dial-in"})
     fields: dict[str, object] = {"name": line.name, "kind": line.kind}
@@ -254,6 +258,8 @@ def _line_toml(line: LinePlan, *, dial_in: bool = False) -> str:
         fields |= {"device": line.device or "", "baud": line.baud, "parity": line.parity}
     else:
         fields |= {"host": line.host or "", "port": line.port or 0}
+    if trusted:
+        fields["trusted"] = True
     return "[[lines]]\n" + _toml(fields)
 
 

@@ -334,7 +334,7 @@ def _dlms(kind: MeterKind, index: int, auth: Auth, key: str, suite: int) -> Dlms
 def _modbus(kind: MeterKind, index: int, model: str) -> ModbusSettings:
     own = kind is MeterKind.MODBUS_TCP
     unit = 1 if own else index % _ON_ONE_BUS + 1
-    return ModbusSettings(unit=unit, model=model, framing="tcp" if own else "rtu")
+    return ModbusSettings(unit=unit, model=model, framing="tcp" if own else "rtu", trusted=True)
 
 
 def _secrets(seed: int, maker: str, serial: str, suite: int) -> Secrets:

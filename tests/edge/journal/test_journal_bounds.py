@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +15,11 @@ import pytest
 
 from gateway.contract.blocks import EncodedBlock, Keyed
 from gateway.contract.messages import Gap
+from gateway.contract.messages.generation import Generation
 from gateway.edge.journal import captures, cursors, housekeeping, letters, store, templates, writer
 from gateway.edge.journal.captures import CAPTURE_OCTETS, horizon, merged
 from gateway.edge.journal.entry import EntryKind, GapRecord, JournalBatch
+from gateway.edge.journal.generation import MAX_FORMER
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.journal.store import JournalStore
@@ -378,3 +382,41 @@ def test_streams_are_bounded(file: JournalStore, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(JournalFull, match="3 streams"):
         file.apply([JournalBatch(blocks=(capture(9, T0),))], {}, T0)
     assert file.apply([JournalBatch(blocks=(capture(1, T0 + DAY),))], {}, T0).entries
+
+
+async def test_former_names_are_bounded(tmp_path: Path) -> None:
+    """A machine that is restored again and again: the oldest names go, the status that tells them stays small."""
+    journal = await Journal.open(tmp_path / "j.db", clock=ManualClock(T0))
+    names = [journal.uuid]
+    for life in range(MAX_FORMER + 4):
+        heard = Generation(journal.generation.counter + 1, f"{life:08x}")
+        assert await journal.heard(heard, 0)
+        names.append(journal.uuid)
+    assert len(set(names)) == MAX_FORMER + 5
+    assert sorted(one.journal for one in journal.former) == sorted(names[-MAX_FORMER - 1 : -1])
+    await journal.close()
+
+
+ACROSS = {
+    "entry": test_at_the_bound_acknowledged_entries_go_oldest_first_and_are_told,
+    "capture": test_a_long_soak_of_the_list_stays_within_what_meters_remember,
+    "packed": test_a_long_soak_of_the_list_stays_within_what_meters_remember,
+    "forgotten": test_spans_are_few_and_cover_what_was_forgotten,
+    "stream": test_streams_are_bounded,
+    "gap": test_gaps_are_bounded_closed_ones_go_first_and_open_ones_are_given_up,
+    "cursor": test_cursors_that_nobody_names_go_oldest_first,
+    "dead_letter": test_dead_letters_are_bounded_by_octets_too,
+    "tombstone": test_tombstones_are_bounded_and_go_with_their_entries,
+    "template": test_housekeeping_looks_after_cursors_and_templates,
+    "former": test_former_names_are_bounded,
+    "meta": None,  # one row for each name that the program uses
+}
+"""The soak across each table's bound."""
+
+
+def test_every_table_has_a_soak_across_its_bound(tmp_path: Path) -> None:
+    """Whoever adds a table says here how it is bounded."""
+    JournalStore(tmp_path / "j.db", now=T0).close()
+    with closing(sqlite3.connect(tmp_path / "j.db")) as file:
+        tables = {name for (name,) in file.execute("select name from sqlite_master where type = 'table'")}
+    assert tables == ACROSS.keys()

@@ -27,6 +27,8 @@ VERSION_1 = ROOT / "tests" / "data" / "journal_version_1.db.gz"
 """Entries 31 to 44, acknowledged up to 30, taken by the broker up to 42; a revision, gaps, a dead letter."""
 VERSION_4 = ROOT / "tests" / "data" / "journal_version_4.db.gz"
 """Made by the program of the day before captures were packed."""
+VERSION_5 = ROOT / "tests" / "data" / "journal_version_5.db.gz"
+"""Made by the program of the day before packed captures stood in the order they came in."""
 LIMITS = JournalLimits(sinks=("mqtt",), consumers=("central", "billing"))
 
 
@@ -174,4 +176,25 @@ async def test_a_file_of_version_4_knows_its_captures_and_packs_new_ones(tmp_pat
     with sqlite3.connect(path) as db:
         assert db.execute("pragma user_version").fetchone()[0] == schema.VERSION
         assert db.execute("select count(*) from packed").fetchone()[0] == 1
+    db.close()
+
+
+async def test_a_file_of_version_5_knows_what_it_packed(tmp_path: Path) -> None:
+    """Polls of 0..19, 20..29 and 40..49, the sixth of the second revised, then 30..39 between them."""
+    path = tmp_path / "j.db"
+    path.write_bytes(gzip.decompress(VERSION_5.read_bytes()))
+    clock = ManualClock(T0 + timedelta(days=3))
+    journal = await Journal.open(path, clock=clock, limits=LIMITS)
+    assert (journal.last_seq, journal.statistics().captures) == (51, 50)
+    again = JournalBatch(blocks=(poll(0, 25), record(25, value=7), poll(26, 24)))
+    assert await journal.append(again) == SeqRange(52, 51)
+    assert await journal.append(JournalBatch(blocks=(record(3, value=9), poll(50, 10)))) == SeqRange(52, 62)
+    await journal.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("select id, length(body) / 24 from packed order by key").fetchall() == [
+            (2, 10),
+            (3, 10),
+        ]
+        plan = db.execute("explain query plan select body from packed where key <= x'00' order by key desc")
+        assert "packed_key" in plan.fetchone()[3]
     db.close()

@@ -23,7 +23,7 @@ def planned(site: KeysSite, folder: Path) -> LotStore:
         kind=KIND,
         created=site.clock.now(),
         by="t",
-        terms=Terms(pause=0, attempts=1, stop_on=frozenset(STOP_ON)),
+        terms=Terms(pause=0, stop_on=frozenset(STOP_ON)),
         facts={"what": ["global", "secret"], "client": None},
     )
     return LotStore.create(folder / "july.lot", lot, [Item(position=0, meter=METER)])
@@ -44,7 +44,8 @@ async def test_a_lot_stops_without_central_and_goes_on_with_the_same_keys(tmp_pa
             before = site.held()
             site.escrow.fails = PeerUnavailable("no broker")
             lot = await run(site, store)
-            assert (lot.state, site.held()) == (LotState.STOPPED, before)
+            assert (lot.state, site.held()) == (LotState.STOPPED, before), "at once, not after every attempt"
+            assert [item.tries for item in store.items()] == [1]
             (change,) = site.store().changes()
             site.escrow.fails = None
             orders.retry(store, at=site.clock.now(), by="t")

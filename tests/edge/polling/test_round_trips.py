@@ -71,9 +71,7 @@ HDLC_ONLY = {
 HDLC_ANY = More("")
 HDLC = {
     "frames-small": More("frames of 32 octets: RR after each seven", 20, 14),
-    "not-ready-stuck": More(
-        "asked again and again, until patience ends", 40, 40, error="meter_protocol_error"
-    ),
+    "not-ready-stuck": More("asked again and again, until patience ends", 40, 40, error="meter_silent"),
 }
 
 

@@ -18,6 +18,7 @@ import pytest
 from gateway.central.ledger.ledger import Ledger
 from gateway.edge.polling.clock_rule import ClockRule
 from gateway.edge.polling.schedule import PolledMeter, Schedule
+from protocols.line import Line
 from protocols.reading import ProfileName
 from protocols.session import MeterSpec
 from tests.support.edge.own_clock import (
@@ -104,7 +105,7 @@ async def test_a_week_of_mishaps_leaves_nothing_missing_in_silence(tmp_path: Pat
     async with AsyncExitStack() as stack:
         clock = VirtualClock(BEGIN)
         week = Week(clock, Bus(), put_logger(tmp_path))
-        lines = {"bus": await stack.enter_async_context(far_endpoint(week.bus))}
+        lines: dict[str, Line] = {"bus": await stack.enter_async_context(far_endpoint(week.bus))}
         good, drifting, away, dead, jumping, reset, swapped = [
             week.modbus(n, f"AB00000{n}", ahead=5 * n - 12, ppm=200 if n == 2 else 0) for n in range(1, 8)
         ]

@@ -23,8 +23,8 @@ from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.sinks import part_requests
-from gateway.edge.stamping.stored_part import StoredPart
-from gateway.errors import ConfigError
+from gateway.edge.stamping.stored_part import CheckedPart, StoredPart
+from gateway.errors import ConfigError, ContractError
 from gateway.mqtt.connection import MqttConnection, connect
 from mapping.snapshot_changes import RELATIONS
 from protocols.clock import SystemClock
@@ -32,7 +32,7 @@ from tests.support.billing import Billing
 from tests.support.check_sink import running, wait_cursor
 from tests.support.edge.mqtt_edge import NOW, TOPICS, Edge, central_says, say, settings
 from tests.support.journal_records import ids_of, record, records
-from tests.support.keys import OTHER_PRIVATE, PRIVATE
+from tests.support.keys import OTHER_PRIVATE, PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
 
@@ -259,6 +259,22 @@ async def test_what_mapping_refuses_is_not_stored(
         await until(lambda: len(requests) == 2)
         await say_part(central, part(5))
         await until(lambda: edge.link.directory_version == 5)
+
+
+def test_a_part_of_version_1_that_comes_again_sets_nothing_back(tmp_path: Path) -> None:
+    """Those have no number: only the directory's version tells which is older."""
+    stored = StoredPart(tmp_path, "edge-1", [PUBLIC])
+
+    def check(version: int) -> CheckedPart | None:
+        one = part(version, number=0)
+        return stored.check(sign(one.model_dump_json().encode(), key=PRIVATE, typ=DIRECTORY_TYP))
+
+    for version in (4, 5):
+        checked = check(version)
+        assert checked is not None
+        stored.store(checked)
+    with pytest.raises(ContractError, match="snapshot 4 is older than our 5"):
+        check(4)
 
 
 def test_a_stored_part_needs_a_key(tmp_path: Path) -> None:

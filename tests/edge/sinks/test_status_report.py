@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.envelope import wrap
@@ -57,6 +57,11 @@ texts = st.text(max_size=2_000)
         st.sampled_from(["ok", "क" * 200, *(f"fault_{n}" for n in range(60))]), st.integers(1, 10**18)
     ),
     texts,
+)
+@example(
+    alarms=[("क" * 200, "क" * 2_000)] * 64,
+    counts={f"fault_{n}": 10**16 for n in range(60)},
+    detail="क" * 2_000,
 )
 def test_a_summary_is_never_larger_than_its_bound(
     alarms: list[tuple[str, str]], counts: dict[str, int], detail: str

@@ -50,7 +50,7 @@ async def poll(client: ModbusBaseClient, *, rtu: bool) -> None:
         await client.write_registers(0, [1, 2, 3], device_id=7),
         await client.read_coils(0, count=1, device_id=7),
     ]
-    assert [r.exception_code for r in refusals] == [2, 3, 2, 1, 1, 1]
+    assert [r.exception_code for r in refusals] == [2, 3, 2, 1, 2, 1]
     client.ctx.comm_params.timeout_connect = 0.3  # for a unit that does not answer
     if rtu:
         with pytest.raises(ModbusIOException):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent, NotSupported
+from protocols.errors import IdentityMismatch, MeterConfigError, MeterSilent
 from protocols.known import Known
 from protocols.line import Line
 from protocols.meters.open import open_session
@@ -97,6 +97,7 @@ async def test_conforms(kind: str, model: str) -> None:
                     {ProfileName.INSTANTANEOUS, ProfileName.NAMEPLATE}
                     | ({ProfileName.PREPAYMENT} if model == "sdm320y-sim" else set())
                 ),
+                may_switch=model == "sdm320y-sim",
             )
 
     await check_meter_session(factory)
@@ -182,14 +183,17 @@ async def test_undisciplined_clock_marks_the_reading() -> None:
             assert (await only(session, ProfileName.INSTANTANEOUS)).quality is Quality.CLOCK_ERROR
 
 
-async def test_open_relay_is_seen() -> None:
+async def test_an_open_relay_is_seen_and_moved_where_the_line_is_trusted() -> None:
     meter = StillMeter("EAS", "10000001")
     meter.switch_relay(closed=False, at=NOON)
     async with bus_of([ModbusMeter(meter, "sdm320y-sim", 7, CLOCK)], "tcp") as line:
         async with opened(line, spec("sdm320y-sim", 7, None)) as session:
             assert await session.relay() is RelayState.OPEN
-            with pytest.raises(NotSupported, match="no relay to switch"):
-                await session.switch_relay(RelayState.CLOSED)
+            await session.switch_relay(RelayState.CLOSED)
+            assert await session.relay() is RelayState.CLOSED
+        async with opened(line, spec("sdm320y-sim", 7, None, trusted=False)) as session:
+            with pytest.raises(MeterConfigError, match="declared trusted"):
+                await session.switch_relay(RelayState.OPEN)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -113,6 +113,60 @@ def test_the_other_word_order_and_an_energy_that_is_off() -> None:
     assert len(set(whole)) == 3
 
 
+def prepaid(*faults: Fault) -> tuple[ModbusMeter, StillMeter]:
+    still = StillMeter("EAS", "10000001")
+    player = FaultPlayer(FaultScript(faults=faults), "EAS:10000001")
+    clock = HandClock(NOON)
+    return ModbusMeter(still, "sdm320y-sim", UNIT, clock, faults=ModbusFaults(player)), still
+
+
+UNLOCKING = (16, 0x70, 0x10, 0, 2, 4, 0x20, 0x26, 0x11, 0x30)
+RECHARGING = (16, 0x70, 0x14, 0, 2, 4, 0, 0, 0x13, 0x88)
+OPENING = (16, 0x70, 0x12, 0, 1, 2, 0, 0)
+
+
+def test_a_meter_takes_only_what_its_model_names_and_only_unlocked() -> None:
+    meter, still = prepaid()
+    assert on_bus(meter, *RECHARGING) == rtu(UNIT, 0x90, 1)
+    assert on_bus(meter, *UNLOCKING[:-1], 0x31) == rtu(UNIT, 0x90, 3)
+    assert on_bus(meter, *UNLOCKING) == rtu(UNIT, *UNLOCKING[:5])
+    before = still.shown
+    assert on_bus(meter, *RECHARGING) == rtu(UNIT, *RECHARGING[:5])
+    assert still.shown.balance_paise == before.balance_paise + 5000
+    assert still.shown.total_recharged_paise == before.total_recharged_paise + 5000
+    assert on_bus(meter, *OPENING) == rtu(UNIT, 0x90, 1)
+    on_bus(meter, *UNLOCKING)
+    assert on_bus(meter, *OPENING) == rtu(UNIT, *OPENING[:5])
+    assert not still.shown.relay_closed
+    assert on_bus(meter, 6, 0, 0, 0, 1) == rtu(UNIT, 0x86, 1)
+    assert on_bus(meter, 16, 0, 0, 0, 1, 2, 0, 1) == rtu(UNIT, 0x90, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "credited"),
+    [
+        ("write-refused", (0x90, 3), 0),
+        ("credit-stuck", RECHARGING[:5], 0),
+        ("action-unanswered", (), 5000),
+        ("silent", (), 0),
+    ],
+)
+def test_what_may_become_of_a_write(kind: str, answer: tuple[int, ...], credited: int) -> None:
+    after = 0 if kind == "credit-stuck" else 1
+    meter, still = prepaid(fault(kind, after=after))
+    before = still.shown.balance_paise
+    on_bus(meter, *UNLOCKING)
+    assert on_bus(meter, *RECHARGING) == (rtu(UNIT, *answer) if answer else b"")
+    assert still.shown.balance_paise == before + credited
+
+
+def test_a_stuck_relay_is_answered_and_stays() -> None:
+    meter, still = prepaid(fault("relay-stuck"))
+    on_bus(meter, *UNLOCKING)
+    assert on_bus(meter, *OPENING) == rtu(UNIT, *OPENING[:5])
+    assert still.shown.relay_closed
+
+
 def test_every_script_of_modbus_is_of_its_kinds() -> None:
     used = {f.kind for name, one in shipped().items() if name.startswith("modbus-") for f in one.faults}
     assert used >= {kind for kind, info in FAULT_KINDS.items() if info.place is Place.MODBUS}

@@ -34,6 +34,7 @@ from tests.support.fuzz.files import FILES
 from tests.support.fuzz.files import seeds_of_files as _seeds_of_files
 from tests.support.fuzz.keys import KEYS as KEY_TARGETS
 from tests.support.fuzz.keys import seeds_of_keys
+from tests.support.fuzz.modbus import MODBUS, seeds_of_modbus
 from tests.support.fuzz.mutate import mutated
 from tests.support.fuzz.pairs import PAIRS, seeds_of_pairs
 from tests.support.fuzz.seeds import (
@@ -58,6 +59,7 @@ def seeds_of_files() -> dict[str, tuple[bytes, ...]]:
         **_seeds_of_files(),
         **seeds_of_keys(),
         **seeds_of_pairs(),
+        **seeds_of_modbus(),
         "gateway": tuple(frame[8:] for frame in gateway_frames()),
         "general-ciphering": tuple(frame[8:] for frame in signed_frames()),
     }
@@ -98,6 +100,7 @@ PARSERS: dict[str, Target_] = {
     **FILES,
     **KEY_TARGETS,
     **PAIRS,
+    **MODBUS,
     "trace-with-keys": lambda data: decode_trace(data, keys=KEYS, titles=(TITLE,)),
 }
 

@@ -73,6 +73,21 @@ class StillMeter:
     def set_clock_drift(self, seconds: int) -> None:
         self.shown = replace(self.shown, clock_drift_s=seconds)
 
+    def set_clock(self, *, drift: int, at: datetime) -> None:
+        self.shown = replace(self.shown, clock_drift_s=drift)
+
+    def recharge(self, paise: int, at: datetime) -> None:
+        self.shown = replace(
+            self.shown,
+            balance_paise=self.shown.balance_paise + paise,
+            total_recharged_paise=self.shown.total_recharged_paise + paise,
+            last_recharge_paise=paise,
+            last_recharge_at=at,
+        )
+
+    def set_balance(self, paise: int, at: datetime) -> None:
+        self.shown = replace(self.shown, balance_paise=paise)
+
 
 def spec(
     model: str,
@@ -82,9 +97,15 @@ def spec(
     framing: str = "tcp",
     timeout: float = 2.0,
     worst_latency: float = 0.2,
+    trusted: bool = True,
 ) -> MeterSpec:
     settings = ModbusSettings(
-        unit=unit, model=model, framing=framing, timeout=timeout, worst_latency=worst_latency
+        unit=unit,
+        model=model,
+        framing=framing,
+        timeout=timeout,
+        worst_latency=worst_latency,
+        trusted=trusted,
     )
     return MeterSpec(meter=meter, modbus=settings)
 

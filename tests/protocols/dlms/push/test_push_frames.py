@@ -339,6 +339,15 @@ def test_a_flood_of_beginnings_costs_no_more_than_its_bound(pattern: bytes) -> N
     assert flood(10) < 2 * flood(1) + 10_000
 
 
+@pytest.mark.parametrize("pattern", [b"\x00\x01", b"\x68", b"\x68\x68\x68\x3f", b"\x7e\xa0"])
+@pytest.mark.parametrize("octets", [100, 400, MAX_NOISE])
+def test_beginnings_of_frames_that_end_cost_steps_by_their_octets(pattern: bytes, octets: int) -> None:
+    """Also at the end of a stream or datagram, where every one of them is incomplete."""
+    stream = PushStream(octets)
+    data = (pattern * octets)[:octets]
+    assert steps_of(lambda: stream.receive(data) + stream.finish()) <= 20_000 + 50 * octets
+
+
 def test_a_datagram_of_noise_spoils_none_behind_it() -> None:
     stream = PushStream()
     assert stream.datagram(b"\x00\x01\xff\xff" * MAX_NOISE) == []
