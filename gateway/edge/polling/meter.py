@@ -188,11 +188,8 @@ class MeterPoll:
         self.pace.clock_at = None
         meter, again = self.meter, None
         try:
-            async with (
-                asyncio.timeout(CLOCK_ATTEMPT),
-                self._open_setter(visit=Visit()) as session,
-            ):
-                await recognise(session, self.meter.meter)
+            async with asyncio.timeout(CLOCK_ATTEMPT), self._open_setter(visit=Visit()) as session:
+                await recognise(session, meter.meter)
                 told, again = await self._corrections.correct(
                     session, meter.meter, meter.spec.time_zone(), self._period()
                 )
@@ -200,6 +197,8 @@ class MeterPoll:
                 await self._collector.tell(meter.meter, told)
         except JournalError as error:
             log.error("clock_correction_not_kept", **self._where(), error=str(error))
+        except IdentityMismatch:
+            self.pace.due_now(self._clock.now())  # its poll settles that
         except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
             self._failed(error, None)
         self.pace.clock_at = again
