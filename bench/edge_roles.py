@@ -40,7 +40,9 @@ from protocols.session import Auth, Clock, MeterSession, SessionContext, TellsEv
 HALF_HOUR = timedelta(minutes=30)
 AT_ONCE = 64
 COUNTED = ("polls", "captures", "failures")
-IDLE = 4.0
+SETTLED = 3.0
+"""Seconds after which an edge has told its status anew and delivered what it read."""
+IDLE = 5.0
 """Seconds over which an edge without work is watched."""
 
 
@@ -113,7 +115,7 @@ async def _idle(role: EdgeRole) -> float:
     try:
         async with asyncio.TaskGroup() as group:
             role.deliver(group)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(SETTLED)
             spent = time.process_time()
             await asyncio.sleep(IDLE)
             spent = time.process_time() - spent

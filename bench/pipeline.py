@@ -3,7 +3,7 @@
 Reading sets of 8 values, 20 in a poll. All ratios are bare ÷ ours, each the median of short rounds that take turns,
 so that a disk or a neighbour that is busy for a while meets both. `load` is that of the last minute, at the end.
 
-`durable_vs_bare`, `durable_cpu_vs_bare`: decoded sets → stamped → journaled by four lines, against bare SQLite
+`durable_vs_bare`, `durable_cpu_vs_bare`: decoded sets → stamped → journaled by eight lines, against bare SQLite
 commits (WAL, synchronous=FULL) of the same octets, a row a set and a transaction a poll; by the wall, and by
 CPU. `durable_vs_bare_one_line`: by one line, which waits for each fsync as the bare one does.
 
@@ -60,8 +60,9 @@ from protocols.reading import Number, ProfileName, ReadingSet
 
 GROUP = 20
 WINDOW = 20
-LANES = 4
-"""Lines that are polled side by side; each appends one group and waits for it, as the poller does."""
+LANES = 8
+"""Lines that are read side by side, as many as an edge reads of one host (`[admission] per_host`) where nothing else is
+configured; each appends one group and waits for it, as the poller does."""
 
 
 class Directory:

@@ -199,6 +199,7 @@ class _Planner:
         settle(db)
         counts = self.snapshot.counts()
         last = {at: column for column, at in self.places.items()}.get(len(self.sheet.heading) - 1, "")
+        returned = set(ADDED) <= set(self.sheet.heading)
         facts = FileFacts(
             name=self.sheet.name,
             rows=rows,
@@ -206,7 +207,8 @@ class _Planner:
             ends_whole=self.sheet.ends_whole,
             last_column=last,
             waiting=max(0, counts.legacy_numbers - counts.account_numbers),
-            part=part or set(ADDED) <= set(self.sheet.heading),
+            part=part or returned,
+            returned=returned,
             correct=correct,
             limits=limits,
         )

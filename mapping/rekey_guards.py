@@ -36,7 +36,7 @@ class FileFacts:
     """What a file says as a whole.
 
     `last_column` is what its last column says, empty where that is none of ours; `waiting` counts the accounts that
-    have no 10-digit number before it.
+    have no 10-digit number before it; `returned` is a file of corrections, of which some may be refused again.
     """
 
     name: str
@@ -46,6 +46,7 @@ class FileFacts:
     last_column: str
     waiting: int
     part: bool
+    returned: bool
     correct: bool
     limits: Limits
 
@@ -346,7 +347,7 @@ def _rates(db: sqlite3.Connection, facts: FileFacts) -> Iterator[Cause]:
     if facts.rows < FEWEST:
         return
     refused = _one(db, "SELECT count(*) FROM row WHERE verdict IN ('conflict', 'rejected')")
-    if refused * 100 > facts.rows * facts.limits.refused:
+    if refused * 100 > facts.rows * facts.limits.refused and not facts.returned:
         code, count = db.execute(
             "SELECT code, count(*) FROM row WHERE verdict IN ('conflict', 'rejected') GROUP BY code ORDER BY 2 DESC"
         ).fetchone()

@@ -98,17 +98,18 @@ def _duplicates(db: sqlite3.Connection) -> None:
     """A pair that stands again says nothing new (row 19): files are put together from lists that overlap."""
     db.execute("DROP TABLE IF EXISTS temp.first")
     db.execute(
-        f"CREATE TEMP TABLE first AS SELECT old, min(line) AS line FROM row WHERE {_OPEN} "
+        f"CREATE TEMP TABLE first AS SELECT old, new, min(line) AS line FROM row WHERE {_OPEN} "
         "GROUP BY old, new HAVING count(*) > 1"
     )
     db.execute("CREATE INDEX temp.first_old ON first (old)")
+    same = "f.old = row.old AND f.new = row.new"
     condemn(
         db,
-        "old IN (SELECT old FROM temp.first) AND line NOT IN (SELECT line FROM temp.first)",
+        f"EXISTS (SELECT 1 FROM temp.first f WHERE {same} AND f.line <> row.line)",
         "unchanged",
         "DUPLICATE",
         "",
-        other="(SELECT f.line FROM temp.first f WHERE f.old = row.old)",
+        other=f"(SELECT f.line FROM temp.first f WHERE {same})",
     )
 
 

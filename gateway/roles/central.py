@@ -16,6 +16,7 @@ from gateway.config.file import Config
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
 from gateway.roles.central_files import CentralFiles, central_files
+from gateway.roles.due_plans import apply_due_plans
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.timekeeping.host import machine_name
 from mapping.store import DirectoryStore
@@ -38,6 +39,8 @@ class CentralRole:
             )
         self.ledger = ledger
         self.directory = directory
+        self.plans = files.rekey
+        self.clock = clock
         signing_key = FileSecrets(config.secrets).secret(ref)
         self.service = DirectoryService(
             store=directory,
@@ -62,8 +65,10 @@ class CentralRole:
         )
 
     async def run(self) -> None:
-        """Ingest and publish until cancelled."""
-        await self.central.run()
+        """Ingest, publish, and apply what was scheduled, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(apply_due_plans(self.directory, self.plans, self.clock))
+            tasks.create_task(self.central.run())
 
 
 @asynccontextmanager

@@ -22,31 +22,32 @@ from protocols.dlms.data.types import long_unsigned, octets, structure
 from protocols.dlms.framing.hdlc_link import HdlcClientLink
 from protocols.dlms.framing.link import ClientLink
 from protocols.dlms.framing.wrapper import WrapperClientLink
-from protocols.dlms.security import curves
 from protocols.errors import AssociationRefused, SecurityFailure
 from protocols.line import LineIO
 from protocols.lines.tcp import TcpLine
 from protocols.meters.open import open_session
 from protocols.reading import Number, Obis, ProfileName, RelayState
 from protocols.session import Auth, DlmsSettings, MeterSpec, ReleaseMode, SessionContext
-from tests.support.dlms.bench import HLS_KEY, KEYS, PASSWORD, SIGNERS, START, suite_keys
-from tests.support.fakes import Counters, HandClock, Secrets
+from tests.support.dlms.bench import START
+from tests.support.fakes import Counters, HandClock
 from tests.support.interop import wire
+from tests.support.interop.gurux_meter import (
+    METER_COUNTER,
+    METER_TITLE,
+    SECRETS,
+    meter_task,
+    physical_of,
+    settings_of,
+)
 from tests.support.interop.peers import PeerProcess
 from tests.support.interop.served import (
     CONTROL,
-    IST,
     LONG,
-    MAX_PDU,
     keys_of,
-    protection_of,
-    secret_of,
     secrets_of,
-    signing_task,
 )
 from tests.support.interop.table import CASES, GURUX_AUTH, PLAIN, Case, Peer, Service
 
-METER_TITLE = b"GRX\x00\x00\x00\x00\x07"
 OWN_TITLE = DlmsSettings().system_title
 METER_CASES = [case for case in CASES[Peer.GURUX_METER] if case.services]
 NOW = START + timedelta(hours=36)
@@ -56,17 +57,6 @@ CLOCK, SERIAL, ENERGY = Obis(0, 0, 1, 0, 0), Obis(0, 0, 96, 1, 0), Obis(1, 0, 1,
 BLOCK_LOAD, STORE, ECHO = Obis(1, 0, 99, 1, 0), Obis(0, 0, 10, 0, 98), Obis(0, 0, 10, 0, 99)
 VOLTS = Obis(1, 0, 12, 27, 0)
 MAKER = Obis(0, 0, 96, 1, 1)
-METER_COUNTER = 77
-ALL_KEYS = (KEYS, suite_keys(1), suite_keys(2))
-SECRETS = Secrets(
-    {"lls": PASSWORD, "hls": HLS_KEY}
-    | {f"ek-{suite}": keys.encryption for suite, keys in enumerate(ALL_KEYS)}
-    | {f"ak-{suite}": keys.authentication for suite, keys in enumerate(ALL_KEYS)}
-    | {
-        "signing": SIGNERS[1, "client"].private_numbers().private_value.to_bytes(32, "big"),
-        "signer": curves.public_octets(SIGNERS[1, "meter"].public_key()),
-    }
-)
 
 
 @pytest.fixture(scope="module")
@@ -74,62 +64,6 @@ def peer() -> Iterator[PeerProcess]:
     process = PeerProcess("gurux_server.py")
     yield process
     process.close()
-
-
-def _wall(at: datetime) -> str:
-    return (at + IST).replace(tzinfo=None).isoformat()
-
-
-def _task(case: Case) -> dict[str, Any]:
-    return {
-        "do": "serve",
-        "framing": case.framing,
-        "auth": GURUX_AUTH[case.auth],
-        "protection": case.protection,
-        "general": "general" in case.form,
-        "general_blocks": case.general_blocks,
-        "address_octets": case.address_octets,
-        "password": secret_of(case).hex(),
-        "title": METER_TITLE.hex(),
-        "encryption_key": keys_of(case).encryption.hex(),
-        "authentication_key": keys_of(case).authentication.hex(),
-        "answer_key": keys_of(case).authentication.hex(),
-        "suite": case.suite,
-        **signing_task(case, "meter", "client"),
-        "counter": METER_COUNTER,
-        "max_pdu": MAX_PDU,
-        "now": _wall(NOW),
-        "begin": _wall(FIRST),
-    }
-
-
-def _physical(case: Case) -> int | None:
-    return 17 if case.framing == "hdlc" and case.address_octets > 1 else None
-
-
-def _settings(case: Case) -> DlmsSettings:
-    password = ("lls" if case.auth is Auth.LLS else "hls") if case.auth.needs_secret else None
-    keys = case.ciphered or case.auth is Auth.HLS_GMAC
-    return DlmsSettings(
-        client=48,
-        physical=_physical(case),
-        framing=case.framing,
-        auth=case.auth,
-        ciphered=case.ciphered,
-        protection=protection_of(case),
-        dedicated_key="ded" in case.form,
-        general="general" in case.form,
-        # in a list gurux says "success" without a value of an object that it lacks: our client gives lists up then, in
-        # a new association; lists of what is there are read below
-        max_list=1,
-        address_octets=case.address_octets if case.framing == "hdlc" else 0,
-        password_ref=password,
-        encryption_key_ref=f"ek-{case.suite}" if keys else None,
-        authentication_key_ref=f"ak-{case.suite}" if keys else None,
-        suite=case.suite,
-        signing_key_ref="signing" if case.suite == 1 else None,
-        meter_signing_ref="signer" if case.suite == 1 else None,
-    )
 
 
 @dataclass(slots=True)
@@ -149,7 +83,7 @@ class Found:
 
 async def _by_session(found: Found, line: TcpLine) -> None:
     """Use what the gateway uses: the public client's counter, identity, profile, clock and relay."""
-    spec = MeterSpec(meter="GRX:00000007", dlms=_settings(found.case))
+    spec = MeterSpec(meter="GRX:00000007", dlms=settings_of(found.case))
     came = found.session
     async with open_session(
         line,
@@ -171,13 +105,13 @@ async def _by_session(found: Found, line: TcpLine) -> None:
 async def _associated_exchange(found: Found, io: LineIO) -> AsyncIterator[tuple[Exchange, ClientConnection]]:
     case = found.case
     settings = replace(
-        association_settings(_settings(case), SECRETS),
+        association_settings(settings_of(case), SECRETS),
         release=ReleaseMode.PROTECTED if case.ciphered else ReleaseMode.PLAIN,
     )
     link: ClientLink = WrapperClientLink(client=48, server=1)
     if case.framing == "hdlc":
         octets_ = case.address_octets
-        link = HdlcClientLink(client=48, server=1, physical=_physical(case), address_octets=octets_)
+        link = HdlcClientLink(client=48, server=1, physical=physical_of(case), address_octets=octets_)
     connection = ClientConnection(
         link, settings, lambda: found.counters.next("", max([METER_COUNTER, *found.counters.given]) + 1)
     )
@@ -221,7 +155,7 @@ async def _set_list(connection: ClientConnection, io: LineIO) -> tuple[Outcome, 
 
 async def _converse(case: Case, peer: PeerProcess) -> Found:
     found = Found(case)
-    port = (await peer.ask(_task(case)))["port"]
+    port = (await peer.ask(meter_task(case, NOW, FIRST)))["port"]
     line = TcpLine("gurux", "127.0.0.1", port)
     try:
         await _by_session(found, line)
@@ -350,7 +284,9 @@ async def test_our_client_refuses_a_gurux_meter_that_answers_under_another_authe
     case: Case, peer: PeerProcess
 ) -> None:
     found = Found(case)
-    port = (await peer.ask(_task(case) | {"answer_key": keys_of(case).encryption.hex()}))["port"]
+    port = (await peer.ask(meter_task(case, NOW, FIRST) | {"answer_key": keys_of(case).encryption.hex()}))[
+        "port"
+    ]
     line = TcpLine("gurux", "127.0.0.1", port)
     try:
         with pytest.raises(SecurityFailure, match="authentication tag is wrong"):
@@ -366,7 +302,7 @@ async def test_our_client_refuses_a_gurux_meter_that_answers_under_another_authe
 @pytest.mark.parametrize("auth", [auth for auth in Auth if auth.needs_secret])
 async def test_a_gurux_meter_with_another_secret_refuses_our_client(auth: Auth, peer: PeerProcess) -> None:
     case = Case(Peer.GURUX_METER, "wrapper", auth, PLAIN)
-    port = (await peer.ask(_task(case) | {"password": b"another secret!!".hex()}))["port"]
+    port = (await peer.ask(meter_task(case, NOW, FIRST) | {"password": b"another secret!!".hex()}))["port"]
     line = TcpLine("gurux", "127.0.0.1", port)
     try:
         with pytest.raises(AssociationRefused, match="wrong"):

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
+from msgspec import structs
+
 from gateway.contract.blocks import (
     READINGS_TYPE,
     BlockTemplate,
@@ -75,7 +77,7 @@ def encoded(*readings: ReadingSet, **changed: Any) -> EncodedBlock:
         holders=holders_of((HOLDER,)),
         interval=interval_of(first),
     )
-    return encode_block(replace(template, **changed), readings)
+    return encode_block(structs.replace(template, **changed), readings)
 
 
 def strangers_checksum(block: dict[str, Any], row: dict[str, Any]) -> str:

@@ -80,7 +80,11 @@ def test_a_model_is_shown(cli: Cli, model: Path) -> None:
     assert "Example EX3" in said
     assert "10^-2 x ct" in said
     assert "may be written" not in said
-    written = '[writes.relay]\nfunction = 6\naddress = 26\ntype = "u16"\nclose = 1\nopen = 0\n'
+    contact = (
+        '[[registers]]\nquantity = "0-0:96.3.10"\nprofiles = []\nfunction = 3\naddress = 26\ntype = "u16"\n'
+        "[relay]\nclosed = [1]\nopen = [0]\n"
+    )
+    written = contact + '[writes.relay]\nfunction = 6\naddress = 26\ntype = "u16"\nclose = 1\nopen = 0\n'
     model.write_text(model.read_text(encoding="utf-8") + written, encoding="utf-8")
     said = " ".join(cli("models", "show", model).out.split())
     assert "may be written: relay function 6, register 26 (0x001a); on trusted lines only" in said

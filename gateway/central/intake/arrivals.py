@@ -147,7 +147,7 @@ def _rows_of_blocks(read: BlocksRead, ingested_at: int) -> Iterator[CaptureRow]:
     for block in read.blocks:
         meter, profile, reason, version = block.meter, block.profile, block.reason, block.directory_version
         received_at, generation = micros(block.received_at), str(block.generation)
-        behind = block.epoch, generation, block.layout, block.holders, block.clock
+        epoch, layout, holders, clock = block.epoch, block.layout, block.holders, block.clock
         for seq, capture_id, at, start, value_rev, quality, raw, checksum, body, _ in block.rows:
             # By position and past the constructor: this is done for every capture that arrives.
             yield make(
@@ -168,7 +168,11 @@ def _rows_of_blocks(read: BlocksRead, ingested_at: int) -> Iterator[CaptureRow]:
                     ingested_at,
                     body.decode(),
                     raw,
-                    *behind,
+                    epoch,
+                    generation,
+                    layout,
+                    holders,
+                    clock,
                     checksum,
                 )
             )

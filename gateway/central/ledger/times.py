@@ -212,7 +212,11 @@ def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str
     """
     for ids in in_chunks(list(changed)):
         connection.execute(delete(doubted).where(doubted.c.capture_id.in_(ids)))
-    rows = [_doubted_row(row) for row in (*new, *changed.values()) if _is_doubted(row)]
+    rows = [
+        _doubted_row(row)
+        for row in (*new, *changed.values())
+        if row.reason == UNTRUSTED_TIME or row.at - row.ingested_at > _AHEAD
+    ]
     if not rows:
         return
     connection.execute(insert(doubted), rows)
@@ -225,10 +229,6 @@ def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str
         if (verdict := last_of(known.get((row["meter"], row["journal"]), ()), row["seq"], row["profile"]))
     ]
     _settle(connection, said)
-
-
-def _is_doubted(row: CaptureRow) -> bool:
-    return row.reason == UNTRUSTED_TIME or row.at - row.ingested_at > _AHEAD
 
 
 def _doubted_row(row: CaptureRow) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def apply_plan(
 def apply_due_plans(
     data: DataOption = None, config: ConfigChoice = None, as_json: JsonOption = False
 ) -> None:
-    """Apply the scheduled plans whose time has come; let a timer run it each minute.
+    """Apply the scheduled plans whose time has come, as a running central does each minute.
 
     Where the directory has moved on meanwhile the file is judged again, and applied if every row ends as reviewed.
 

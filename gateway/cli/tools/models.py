@@ -191,7 +191,10 @@ def _head(model: MeterModel) -> Iterator[tuple[str, object]]:
     for name, write in model.writes:
         if write is not None:
             where = f"function {write.function}, register {write.address} ({write.address:#06x})"
-            yield f"may be written: {name}", where + ("; on trusted lines only" if name == "relay" else "")
+            yield (
+                f"may be written: {name}",
+                where + ("; on trusted lines only" if name in ("relay", "recharge", "balance") else ""),
+            )
     if model.log is not None:
         yield "log", f"{model.log.records} records of {model.log.period} s"
 

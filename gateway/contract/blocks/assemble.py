@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -37,10 +37,10 @@ def assemble_blocks(blocks: Sequence[NumberedBlock], sender: Sender, *, type: st
 
     The same blocks at the same time give the same octets.
     """
-    holders = _table(block.holders for block in blocks if block.holders is not None)
-    named = b'"holders":%b,' % holders if holders != b"{}" else b""
+    holders = [block.holders for block in blocks if block.holders is not None]
+    named = b'"holders":%b,' % _table(holders) if holders else b""
     members = b'"layouts":%b,%b"blocks":[%b]' % (
-        _table(block.layout for block in blocks),
+        _table([block.layout for block in blocks]),
         named,
         b",".join([numbered(block.body, block.first) for block in blocks]),
     )
@@ -78,6 +78,8 @@ def _frame(sender: Sender, type: str, schema: str) -> tuple[bytes, bytes, bytes]
     return begin + quoted_ascii(sender.journal)[:-1], middle, end + data
 
 
-def _table(named: Iterable[Keyed]) -> bytes:
+def _table(named: Sequence[Keyed]) -> bytes:
     """Return a table by key, each once, in the order in which they are named first."""
+    if len(named) == 1:
+        return b"{%b}" % named[0].member
     return b"{%b}" % b",".join({one.key: one.member for one in named}.values())

@@ -126,8 +126,7 @@ def _holder(one: Attribution) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockTemplate:
+class BlockTemplate(msgspec.Struct, frozen=True, kw_only=True):
     """What the captures of a block share.
 
     `holders` and `reason`: one of them, or both where a holder is known who has no number yet. `directory` is
@@ -169,12 +168,11 @@ class EncodedRow(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBlock:
+class EncodedBlock(msgspec.Struct, frozen=True):
     """A block that has no numbers yet; `body` gives its octets, of all rows or of those that are news."""
 
     template: BlockTemplate
-    head: bytes = field(repr=False)
+    head: bytes
     rows: tuple[EncodedRow, ...]
 
     def body(self, rows: Sequence[bytes] | None = None) -> bytes:

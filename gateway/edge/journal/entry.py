@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from gateway.contract.blocks import EncodedBlock, Keyed
 from protocols.reading import ProfileName
 
@@ -31,8 +33,7 @@ class GapRecord:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalBatch:
+class JournalBatch(Struct, frozen=True, kw_only=True):
     """What one append makes durable together: all of it or nothing.
 
     `watermarks` are (meter, profile, instant). Without `revise` a capture that is there already stays as it
@@ -60,8 +61,7 @@ class SeqRange:
         return max(0, self.last - self.first + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One journaled entry: a block, whose captures are numbered seq..last, or a gap.
 
     `body` is the contract's, without the number. A block names its layout and its holders by their keys;

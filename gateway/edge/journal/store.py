@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway.contract.blocks import EncodedBlock, EncodedRow
+from gateway.contract.blocks import BlockTemplate, EncodedRow
 from gateway.contract.messages.generation import Generation
 from gateway.edge.journal.beside import Beside
 from gateway.edge.journal.captures import CaptureList, Stream, horizon
@@ -32,7 +32,7 @@ from gateway.edge.journal.gaps import GapTable
 from gateway.edge.journal.generation import Begun, Former, begin_anew, begin_generation, former
 from gateway.edge.journal.letters import MAX_TOMBSTONES, LetterTable
 from gateway.edge.journal.news import News
-from gateway.edge.journal.rows import Damaged, EntryRow, entry_of
+from gateway.edge.journal.rows import Damaged, EntryRow, entry_of, sealed
 from gateway.edge.journal.salvage import Salvage, open_or_salvage
 from gateway.edge.journal.templates import TemplateTable
 from gateway.errors import JournalError, JournalFull, PeerUnavailable
@@ -216,13 +216,12 @@ class JournalStore:
                 taken = news.of(block, revise=batch.revise, stored=batch.stored)
                 if not taken:
                     continue
-                bodies = None if taken is block.rows else [row.body for row in taken]
-                last = seq + len(taken)
-                rows.append(self._row(block, taken, block.body(bodies), (seq + 1, last), at))
-                keyed = block.template.layout.keyed, block.template.holders
-                done.entries.append(
-                    Entry(seq + 1, last, EntryKind(rows[-1].kind), rows[-1].profile, rows[-1].body, *keyed)
-                )
+                body = block.body(None if taken is block.rows else [row.body for row in taken])
+                template, last = block.template, seq + len(taken)
+                kind, profile = kind_of(template.layout.profile), template.layout.profile
+                rows.append(self._row(template, taken, kind, body, (seq + 1, last), at))
+                keyed = template.layout.keyed, template.holders
+                done.entries.append(Entry(seq + 1, last, kind, profile, body, *keyed))
                 seq = last
             for gap in batch.gaps:
                 if self.gaps.store(gap):
@@ -239,28 +238,36 @@ class JournalStore:
         return seq
 
     def _row(
-        self, block: EncodedBlock, taken: Sequence[EncodedRow], body: bytes, span: tuple[int, int], at: int
+        self,
+        template: BlockTemplate,
+        taken: Sequence[EncodedRow],
+        kind: EntryKind,
+        body: bytes,
+        span: tuple[int, int],
+        at: int,
     ) -> EntryRow:
         """Return the row of a block's new captures, and note the layout and holders that it names."""
-        template = block.template
         layout, holders, profile = template.layout.keyed, template.holders, template.layout.profile
         self.templates.use(layout, span[1])
         if holders is not None:
             self.templates.use(holders, span[1])
         times = [row.at for row in taken]
-        return EntryRow(
-            span[0],
-            kind_of(profile).value,
-            profile,
-            at,
-            body,
-            span[1],
-            self.captures.stream((template.meter, profile)),
-            micros(min(times)),
-            micros(max(times)),
-            layout.key,
-            None if holders is None else holders.key,
-        ).sealed()
+        low = micros(min(times))
+        return sealed(
+            (
+                span[0],
+                kind.value,
+                profile,
+                at,
+                body,
+                span[1],
+                self.captures.stream((template.meter, profile)),
+                low,
+                low if len(times) == 1 else micros(max(times)),
+                layout.key,
+                None if holders is None else holders.key,
+            )
+        )
 
     def read_again(self, stream: Stream, low: datetime, high: datetime, order: str) -> bool:
         """Set the watermark back and let a span be journaled once more; False for an unknown stream.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
+
+from msgspec import Struct, structs
 
 from gateway.bisection import halves
 from gateway.contract.blocks import EVENTS_TYPE, GAPS_TYPE, READINGS_TYPE, SEQ_ROOM
@@ -30,8 +32,7 @@ class BatchLimits:
     held: int = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingBatch:
+class OutgoingBatch(Struct, frozen=True):
     """Entries of one topic that travel together."""
 
     topic: str
@@ -174,7 +175,7 @@ class Batcher:
         """Take a refused batch of more than one capture back in two halves, to be sent before all others."""
         self._in_flight.remove(batch.first)
         entries = batch.entries if len(batch.entries) > 1 else halves_of(batch.entries[0])
-        one, other = (replace(batch, entries=tuple(part)) for part in halves(entries))
+        one, other = (structs.replace(batch, entries=tuple(part)) for part in halves(entries))
         heappush(self._begun, other.first)
         self._ready.extendleft((other, one))  # each goes before the one that was put there first
         self._waiting += batch.count

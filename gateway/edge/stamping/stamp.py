@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import structs
 
 from gateway.bisection import halves
 from gateway.contract.blocks import (
@@ -113,15 +115,15 @@ def stamp(
 
 def _encoded(template: BlockTemplate, readings: Sequence[ReadingSet]) -> list[EncodedBlock]:
     """Encode rows of one template, in more than one block where they are long."""
-    waiting, found = [encode_block(template, readings)], list[EncodedBlock]()
-    while waiting:
-        block = waiting.pop()
-        if len(block.rows) == 1 or sum([len(row.body) for row in block.rows]) <= MAX_OCTETS:
-            found.append(block)
-        else:
-            one, other = halves(block.rows)
-            waiting += (replace(block, rows=tuple(other)), replace(block, rows=tuple(one)))
-    return found
+    return list(_short(encode_block(template, readings)))
+
+
+def _short(block: EncodedBlock) -> Iterator[EncodedBlock]:
+    if len(block.rows) == 1 or sum([len(row.body) for row in block.rows]) <= MAX_OCTETS:
+        yield block
+        return
+    for rows in halves(block.rows):
+        yield from _short(structs.replace(block, rows=tuple(rows)))
 
 
 def _template(

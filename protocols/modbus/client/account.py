@@ -178,11 +178,10 @@ class LineAccount:
 
     def talks(self, frames: Frames, unit: int, at: float) -> None:
         """Take note that octets were sent to or came from a unit in this framing."""
-        if self._frames is None or (self._frames.name, self._frames.sequenced) != (
-            frames.name,
-            frames.sequenced,
-        ):
+        known = self._frames
+        if known is None or _manner(known) != _manner(frames):
             self._frames, self._ear = frames, None
+            self.outstanding.answer_unit = frames.answer_unit
         self.last_unit, self.last_at = unit, at
 
     def heard(self, at: float) -> None:
@@ -242,7 +241,7 @@ class LineAccount:
 
     def _cause(self, frame: Frame, request: Request | None, at: float) -> tuple[Unused, bool]:
         """Return why a frame is not used, and whether something that was asked before explains it."""
-        if frame.transaction is not None:
+        if frame.transaction is not None and (self._frames is None or self._frames.sequenced):
             return self._late_transaction(frame, at)
         if frame.request:
             return self._request_of_somebody(frame, request, at), True
@@ -256,7 +255,7 @@ class LineAccount:
             return Unused.LATE_ANSWER if own else Unused.WRONG_ADDRESS, False
         if late.owed.foreign:
             return Unused.OTHER_MASTER, True
-        self._late(frame, late.latency)
+        self._late(frame, late.latency, late.owed.request.unit)
         return Unused.LATE_ANSWER, True
 
     def believed(self, request: Request, answer: Answer, at: float) -> bool:
@@ -286,18 +285,18 @@ class LineAccount:
     def _recent(self, unit: int, at: float) -> list[_Believed]:
         return [one for one in self._believed.get(unit, ()) if at - one.at <= SECOND_WITHIN]
 
-    def _late(self, frame: Frame, latency: float) -> None:
+    def _late(self, frame: Frame, latency: float, unit: int) -> None:
         if frame.pdu[0] & 0x80 and frame.pdu[1] in GATEWAY_CODES:
             self.gateway_spoke(latency)
         else:
-            self.measured(frame.unit, latency)
-            self.heard_late.add(frame.unit)
+            self.measured(unit, latency)
+            self.heard_late.add(unit)
 
     def _late_transaction(self, frame: Frame, at: float) -> tuple[Unused, bool]:
         for sent in self._sent:
             if sent.transaction == frame.transaction:
                 self._sent.remove(sent)
-                self._late(frame, at - sent.at)
+                self._late(frame, at - sent.at, frame.unit)
                 return Unused.LATE_ANSWER, True
         return Unused.FOREIGN_TRANSACTION, False
 
@@ -315,6 +314,10 @@ class LineAccount:
             return Unused.ECHO
         self.outstanding.owe(asked, asked=at, until=at + FOREIGN_WAIT, foreign=True)
         return Unused.OTHER_MASTER
+
+
+def _manner(frames: Frames) -> tuple[str, bool, int | None]:
+    return frames.name, frames.sequenced, frames.answer_unit
 
 
 def account_of(line: object) -> LineAccount:

@@ -66,22 +66,24 @@ class Outstanding:
     def __init__(self) -> None:
         self._owed: dict[int, list[Owed]] = {}
         self._all_barred: dict[int, float] = {}
+        self.answer_unit: int | None = None
+        """The unit that all answers on this line bear, whoever was asked; None where each bears its own."""
 
     def owe(self, request: Request, *, asked: float, until: float, foreign: bool = False) -> None:
         """Note that an answer to `request`, sent at `asked`, may come until `until`."""
-        owed = self._now(request.unit, asked)
+        owed, seen_as = self._now(request.unit, asked), self._seen_as(request.unit)
         owed.append(Owed(request, asked, until, foreign))
         if len(owed) > MAX_OWED:
-            self._all_barred[request.unit] = max(one.until for one in owed)
+            self._all_barred[seen_as] = max(one.until for one in owed)
             del owed[0]
-        self._owed[request.unit] = owed
+        self._owed[seen_as] = owed
 
     def barred(self, request: Request, now: float, *, since: float | None = None) -> float | None:
         """Return until when `request` may not be sent, None where it may.
 
         `since` is when the reading began that it is for: an answer to the same request, sent since, is as good.
         """
-        if (until := self._all_barred.get(request.unit, now)) > now:
+        if (until := self._all_barred.get(self._seen_as(request.unit), now)) > now:
             return until
         ends = [
             one.until
@@ -133,7 +135,7 @@ class Outstanding:
     def barred_until(self, unit: int, now: float) -> float | None:
         """Return until when some request to this unit is barred at the longest, None where none is."""
         ends = [one.until for one in self._now(unit, now)]
-        if (whole := self._all_barred.get(unit, now)) > now:
+        if (whole := self._all_barred.get(self._seen_as(unit), now)) > now:
             ends.append(whole)
         return max(ends, default=None)
 
@@ -147,6 +149,7 @@ class Outstanding:
 
     def _now(self, unit: int, now: float) -> list[Owed]:
         """Return what the unit owes now; what is over is forgotten."""
+        unit = self._seen_as(unit)
         owed = self._owed.get(unit)
         if owed is None:
             return []
@@ -156,3 +159,7 @@ class Outstanding:
         if self._all_barred.get(unit, now) <= now:
             self._all_barred.pop(unit, None)
         return owed
+
+    def _seen_as(self, unit: int) -> int:
+        """Return the unit that its answers bear: where all bear one, those of all can be taken for each other."""
+        return unit if self.answer_unit is None else self.answer_unit

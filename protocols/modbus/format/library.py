@@ -6,6 +6,7 @@ All of it is hostile input: what a file says wrong is told with file, line, fiel
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,24 @@ from protocols.modbus.format.model_keys import keys_at
 from protocols.toml_lines import Path as Trail
 from protocols.toml_mistakes import Mistake, TomlSource, dotted, nearest_name
 
+OTHER_NAMES = {
+    **{
+        f"{prefix}int{bits}": f"{kind}{bits}"
+        for prefix, kind in (("", "s"), ("u", "u"))
+        for bits in (16, 32, 64)
+    },
+    "int": "s16",
+    "uint": "u16",
+    "word": "u16",
+    "dword": "u32",
+    "long": "s32",
+    "ulong": "u32",
+    **dict.fromkeys(("float", "float32", "real", "single"), "f32"),
+    **dict.fromkeys(("double", "float64"), "f64"),
+    **dict.fromkeys(("string", "ascii", "utf8", "char"), "text"),
+    **dict.fromkeys(("bool", "boolean", "coil"), "bit"),
+}
+"""What maps and other programs call the types of registers."""
 FILE = ".toml"
 MAX_FILE = 1 << 18
 """Octets of a model file: 512 registers of which each has all keys take less."""
@@ -306,21 +325,40 @@ def _mistakes(
 ) -> list[Mistake]:
     """Return what pydantic found, each where it stands in the file itself."""
     found: list[Mistake] = []
-    for fault in error.errors(include_url=False):
+    faults = error.errors(include_url=False)
+    deeper = {fault["loc"][:n] for fault in faults for n in range(len(fault["loc"]))}
+    for fault in faults:
+        if fault["type"] == "too_short" and fault["loc"] in deeper:  # its entries are there, and wrong
+            continue
         if len(found) >= MAX_MISTAKES:
             more = error.error_count()
             return [*found, source.mistake((), f"{more} mistakes in all; these are the first {len(found)}")]
         if fault["type"] == FAULTS:
             each = [(tuple(trail), str(problem)) for trail, problem in fault["ctx"]["faults"]]
         else:
-            each = [(_in_file(fault["loc"]), "")]
+            each = [(_at_key(_in_file(fault["loc"]), str(fault["msg"]), document), "")]
         for trail, problem in each:
             own = inherited.own(trail)
             where = ("extends",) if own is None else own
             one = source.mistake(where, problem) if problem else source.explain(fault, keys_at, where)
+            if one.nearest is None and where[-1:] == ("type",):
+                one = replace(one, nearest=OTHER_NAMES.get(str(fault.get("input")).lower()))
+            own_key = f"`{trail[-1]}`: " if trail else ""
             label = _label(document, trail, own)
-            found.append(replace(one, field=label))
+            found.append(replace(one, field=label, problem=one.problem.removeprefix(own_key)))
     return found
+
+
+def _at_key(trail: Trail, problem: str, document: Mapping[str, Any]) -> Trail:
+    """Return the place of the first key of a table that its mistake names in backquotes, where the table has it."""
+    table: Any = document
+    try:
+        for part in trail:
+            table = table[part]
+    except (KeyError, IndexError, TypeError):
+        return trail
+    named = (name for name in re.findall(r"`([a-z_]+)`", problem) if isinstance(table, dict))
+    return (*trail, *((key,) if (key := next((n for n in named if n in table), None)) else ()))
 
 
 def _in_file(loc: tuple[int | str, ...]) -> Trail:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protocols.modbus.format.encoding import (
@@ -107,6 +108,14 @@ class Forbidden(ModelTable):
         return self
 
 
+def _maker(given: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", given):
+        raise ValueError(
+            f"`{given[:20]}` is not three capital letters, as the maker's FLAG code is: EAS, ABB, SCH"
+        )
+    return given
+
+
 class MeterModel(ModelTable):
     """One kind of meter: what its file says, checked. Raises pydantic's ValidationError where it is made by hand.
 
@@ -117,7 +126,7 @@ class MeterModel(ModelTable):
         description="as the file is called, without .toml; small letters, digits, `-`"
     )
     title: Line = Field(description="what people call it")
-    manufacturer: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+    manufacturer: Annotated[str, AfterValidator(_maker)] = Field(
         description="three letters of the maker (FLAG), which begin the meter's identity"
     )
     source: Line = Field(description="the map that it was written from, with its pages")

@@ -24,6 +24,7 @@ from protocols.modbus.format.encoding import (
 from protocols.modbus.format.units import UNITS, expected_unit
 from protocols.modbus.planning.plan import RegisterSpan
 from protocols.reading import ProfileName, Quantity
+from protocols.toml_mistakes import nearest_name
 
 LIVE_PROFILES = (ProfileName.INSTANTANEOUS, ProfileName.PREPAYMENT, ProfileName.NAMEPLATE)
 REPORT_ID, IDENTIFICATION = 17, 43
@@ -108,7 +109,7 @@ class Scaled(Encoding):
         if exact and self.resolution is not None:
             raise ValueError(f"type {self.type} takes no `resolution`; it is exact")
         if self.unit not in UNITS:
-            raise ValueError(f"`{self.unit[:20]}` is no unit; known: {', '.join(u for u in UNITS if u)}")
+            raise ValueError(_no_unit(self.unit))
         if self.type in NO_NUMBERS and (self.scaler or self.unit or self.factor != 1 or self.multiply_by):
             raise ValueError(f"type {self.type} takes no `scaler`, `factor`, `multiply_by` or `unit`")
         if any(not 0 <= raw < 1 << self.raw_bits for raw in self.sentinel):
@@ -130,6 +131,13 @@ class Scaled(Encoding):
     def in_base(self, number: Decimal | None) -> Decimal | None:
         """Return a number in `unit` in the base unit, exactly."""
         return None if number is None else Decimal(f"{number:f}E{self.prefix}")
+
+
+def _no_unit(given: str) -> str:
+    alike = {unit.lower(): unit for unit in UNITS if unit}
+    nearest = alike.get(given.lower()) or nearest_name(given, alike.values())
+    hint = f". Did you mean `{nearest}`?" if nearest else ""
+    return f"`unit`: `{given[:20]}` is none; known: {', '.join(u for u in UNITS if u)}{hint}"
 
 
 class RegisterSpec(Scaled):
@@ -175,7 +183,10 @@ class RegisterSpec(Scaled):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        quantity = Quantity.of(self.quantity)
+        try:
+            quantity = Quantity.of(self.quantity)
+        except ValueError as error:
+            raise ValueError(f"`quantity`: {error}") from None
         wanted = expected_unit(quantity)
         numeric = not self.as_text and self.type not in NO_NUMBERS
         if wanted is not None and numeric and self.base_unit != wanted:

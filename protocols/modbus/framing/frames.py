@@ -23,6 +23,7 @@ class RtuFrames:
 
     name = "rtu"
     sequenced = False
+    answer_unit = None
 
     def __init__(self) -> None:
         self._framer = FramerRTU(_DECODER)
@@ -42,6 +43,7 @@ class AsciiFrames:
 
     name = "ascii"
     sequenced = False
+    answer_unit = None
 
     def __init__(self) -> None:
         self._framer = FramerAscii(_DECODER)
@@ -82,6 +84,11 @@ class TcpFrames:
     def sequenced(self) -> bool:
         """Say whether the transaction tells whose an answer is."""
         return not self._manners.own_transactions
+
+    @property
+    def answer_unit(self) -> int | None:
+        """The unit that all answers bear, None where each bears its own."""
+        return self._manners.answer_unit
 
     def encode(self, request: Request) -> bytes:
         """Return the octets of a request."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec import structs
 
 from gateway.contract.blocks import Keyed
 from gateway.edge.influx.points import nanoseconds, points
@@ -84,7 +84,7 @@ def test_a_value_that_is_not_believed_is_no_part_of_its_series() -> None:
     told = entry(1)
     body = json.loads(told.body)
     body["captures"][0] |= {"quality": "2.5.258", "suspect": [0]}
-    [made] = points(replace(told, body=json.dumps(body).encode()), "edge-1")
+    [made] = points(structs.replace(told, body=json.dumps(body).encode()), "edge-1")
     assert " voltage_suspect=230.1 " in made.line
 
 

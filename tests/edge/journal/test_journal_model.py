@@ -6,7 +6,6 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec import structs
 
 from gateway.contract.blocks import EncodedBlock
 from gateway.edge.journal.entry import Entry, EntryKind, GapRecord, JournalBatch, SeqRange
@@ -129,7 +129,7 @@ class JournalMachine(RuleBasedStateMachine):
     def append(self, batch: JournalBatch, mark: int | None) -> None:
         if mark is not None:
             self.marks["GEN:9"] = T0 + timedelta(microseconds=mark)
-            batch = replace(batch, watermarks=(("GEN:9", "daily", self.marks["GEN:9"]),))
+            batch = structs.replace(batch, watermarks=(("GEN:9", "daily", self.marks["GEN:9"]),))
         first = len(self.entries) + 1
         added = self.expect(batch)
         span = self.run(self.journal.append(batch))

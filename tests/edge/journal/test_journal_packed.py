@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from gateway.contract.blocks import EncodedBlock
 from gateway.edge.journal.captures import USUAL_OCTETS
@@ -97,7 +98,7 @@ def test_blocks_of_one_transaction_know_each_other(file: JournalStore) -> None:
 
 
 def test_nothing_of_a_transaction_that_failed_is_known(file: JournalStore) -> None:
-    broken = replace(poll(20, 5), template=replace(poll(20, 5).template, meter=None))  # type: ignore[arg-type]
+    broken = structs.replace(poll(20, 5), template=structs.replace(poll(20, 5).template, meter=None))
     with pytest.raises(Exception, match="NOT NULL"):
         file.apply([JournalBatch(blocks=(poll(0, 20), broken))], {}, T0)
     assert rows_of(file) == (0, 0)

@@ -19,16 +19,27 @@ from protocols.line import Line
 from protocols.modbus.client.account import account_of
 from protocols.modbus.client.client import ModbusClient, frames_for
 from protocols.modbus.client.outstanding import MAX_OWED, Outstanding
+from protocols.modbus.framing.frames import Frames, TcpFrames, TcpManners
 from protocols.modbus.framing.requests import Request
 from protocols.unused import unused_frames
 from tests.support.modbus.far_side import Act, Heard, far_bus, paper_line
-from tests.support.modbus.raw_meters import RawMeter, RawMeters
+from tests.support.modbus.raw_meters import RawMeter, RawMeters, tcp_frame
 from tests.support.virtual_time import run_virtually
 
 LATEST = 10.0
 UNITS = (5, 6, 7)
 BLOCKS = ((3, 0, 2), (3, 10, 2), (4, 0, 2), (4, 20, 2), (3, 30, 4), (4, 40, 4), (4, 50, 4))
 """Function, address, count: several of equal shape."""
+
+
+MANNERS = {
+    "own numbers": TcpManners(own_transactions=True),
+    "unit 0 for all": TcpManners(own_transactions=True, answer_unit=0),
+}
+FRAMES: dict[str, Frames] = {
+    **{name: frames_for(name) for name in ("rtu", "ascii", "tcp")},
+    **{name: TcpFrames(manners) for name, manners in MANNERS.items()},
+}
 
 
 def cell(unit: int, function: int, address: int) -> int:
@@ -67,26 +78,30 @@ TURNS = st.builds(
 
 async def course(turns: list[Turn], delays: list[float | None], framing: str) -> int:
     """Play a course; return how many values were read, all of them under their own register."""
-    far, right = meters(framing), 0
+    frames, manners = FRAMES[framing], MANNERS.get(framing, TcpManners())
+    far, right = meters(frames.name), 0
 
     def late(heard: Heard) -> list[Act]:
         delay = delays[heard.number % len(delays)]
         answer = far.answer(heard.octets)
         return [] if delay is None or answer is None else [(delay, answer)]
 
+    def late_and_unnumbered(heard: Heard) -> list[Act]:
+        acts = late(heard)
+        unit = far.unit_of(heard.octets) if manners.answer_unit is None else manners.answer_unit
+        return [(d, tcp_frame(heard.number, unit, a[7:])) for d, a in acts if isinstance(a, bytes)]
+
     async def session(line: Line, turn: Turn) -> None:
         nonlocal right
         async with line.exclusive() as io:
-            client = ModbusClient(
-                io, frames_for(framing), timeout=1.0, worst_latency=0.5, account=account_of(line)
-            )
+            client = ModbusClient(io, frames, timeout=1.0, worst_latency=0.5, account=account_of(line))
             for number in turn.blocks:
                 function, address, count = BLOCKS[number]
                 words = await client.read_registers(turn.unit, function, address, count)
                 assert words == [cell(turn.unit, function, a) for a in range(address, address + count)]
                 right += 1
 
-    async with paper_line(late) as line:
+    async with paper_line(late_and_unnumbered if framing in MANNERS else late) as line:
         for turn in turns:
             with suppress(MeterError, TimeoutError):
                 async with asyncio.timeout(turn.cancelled):
@@ -95,7 +110,7 @@ async def course(turns: list[Turn], delays: list[float | None], framing: str) ->
     return right
 
 
-@pytest.mark.parametrize("framing", ["rtu", "ascii", "tcp"])
+@pytest.mark.parametrize("framing", FRAMES)
 @settings(max_examples=150)
 @given(turns=st.lists(TURNS, min_size=1, max_size=12), delays=st.lists(DELAYS, min_size=1, max_size=8))
 def test_no_value_lands_under_another_register(

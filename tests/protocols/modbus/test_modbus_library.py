@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def test_mistakes_of_what_is_inherited_stand_where_it_is_extended() -> None:
     assert one.startswith("mine.toml:3: remove[0]: the model that is extended has no such register")
     changed = f'[[registers]]\nquantity = "{VOLTAGE}"\nunit = "A"\n'
     (one,) = mistakes(child(changed))
-    assert one.startswith(f"mine.toml:3: registers[0] ({VOLTAGE}): {VOLTAGE} is in V; `unit` says `A`")
+    assert one.startswith(f"mine.toml:5: registers[0].unit ({VOLTAGE}): {VOLTAGE} is in V; `unit` says `A`")
     found = mistakes(child("align = 4\n"))
     assert found[0].startswith("mine.toml:1: registers[")
     assert "as extended: address and size must be multiples of align = 4" in found[0]
@@ -202,7 +203,7 @@ SCALE = '[[scales]]\nname = "ct"\nfunction = 3\naddress = 40\ntype = "u16"\n'
 WRONG = {
     "1-0:1.8.0 is in Wh; `unit` says `V`": registers({"unit": "V"}),
     "1-0:1.8.0 is in Wh; `unit` says none": registers({"unit": None}),
-    "`KWH` is no unit; known: Wh, mWh, kWh": registers({"unit": "KWH"}),
+    "`KWH` is none; known: Wh, mWh, kWh": registers({"unit": "KWH"}),
     "5 overlaps registers[0] (1-0:1.8.0) at 4: u32 has 2": registers({}, {**SECOND, "address": 5}),
     "4 overlaps registers[0] (1-0:1.8.0) at 4; `shared = true`": registers({}, {**SECOND, "address": 4}),
     "40005 looks like the printed number of register 5, which is 4 on the wire": registers(
@@ -403,6 +404,30 @@ def test_not_more_mistakes_are_told_than_somebody_reads() -> None:
 def test_lines_are_those_of_the_file() -> None:
     text = registers({}, SECOND, {**SECOND, "quantity": "1-0:3.8.0", "address": 8, "unit": "kWh"})
     found = mistakes(text)
-    line = next(n for n, said in enumerate(text.splitlines(), 1) if said == 'quantity = "1-0:3.8.0"')
-    assert found[0].startswith(f"mine.toml:{line - 1}: registers[2] (1-0:3.8.0): 1-0:3.8.0 is in varh")
+    lines = text.splitlines()
+    line = lines.index('unit = "kWh"', lines.index('quantity = "1-0:3.8.0"')) + 1
+    assert found[0].startswith(f"mine.toml:{line}: registers[2].unit (1-0:3.8.0): 1-0:3.8.0 is in varh")
     assert tomllib.loads(text)["registers"][2]["quantity"] == "1-0:3.8.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"type": "float"}, "registers[0].type .*`float` is not allowed; .*Did you mean `f32`"),
+        ({"type": "UINT32"}, "registers[0].type .*Did you mean `u32`"),
+        ({"type": "int16"}, "registers[0].type .*Did you mean `s16`"),
+        ({"unit": "kwh"}, "registers[0].unit .*Did you mean `kWh`"),
+        ({"unit": "kilowatt"}, "registers[0].unit .*`kilowatt` is none; known: Wh, "),
+        ({"quantity": "1-0:1.8"}, "registers[0].quantity .*: not an OBIS code"),
+        ({"adress": 4}, "registers[0].adress .*Did you mean `address`"),
+        ({"profiles": ["instantanous"]}, "registers[0].profiles[0] .*Did you mean `instantaneous`"),
+    ],
+)
+def test_a_mistake_is_told_with_line_field_and_the_nearest_name(change: dict[str, Any], said: str) -> None:
+    """At the line of the key that is wrong, and nothing beside it: entries that are wrong are not missing, too."""
+    text = registers(change, SECOND)
+    (one,) = mistakes(text)
+    assert re.search(said.replace("[0]", r"\[0\]"), one), one
+    line = int(one.split(":")[1])
+    key = said.partition("registers[0].")[2].partition(" ")[0].partition("[")[0]
+    assert text.splitlines()[line - 1].startswith(f"{key} = ")

@@ -87,15 +87,15 @@ BROKEN = {
     "x.toml:16: registers[1] (1-0:12.7.0*255): type f32 needs `resolution` (the power of ten ": register(
         1, resolution=""
     ),
-    "x.toml:9: registers[0] (0-0:96.1.0*255): type u32 takes no `resolution`; it is exact": register(
+    "x.toml:16: registers[0].resolution (0-0:96.1.0*255): type u32 takes no `resolution`; it is exact": register(
         0, resolution="-1"
     ),
     "x.toml:9: registers[0] (0-0:96.1.0*255): type text needs `count`": register(0, type='"text"'),
-    "x.toml:9: registers[0] (0-0:96.1.0*255): type u32 takes no `count`": register(0, count="2"),
+    "x.toml:16: registers[0].count (0-0:96.1.0*255): type u32 takes no `count`": register(0, count="2"),
     "x.toml:9: registers[0] (0-0:96.1.0*255): a sentinel is an unsigned pattern of 32 bits": register(
         0, sentinel="[0x1FFFFFFFF]"
     ),
-    "x.toml:16: registers[1] (1-0:12.7): not an OBIS code: '1-0:12.7' (write A-B:C.D.E*F, for": register(
+    "x.toml:23: registers[1].quantity (1-0:12.7): not an OBIS code: '1-0:12.7' (write A-B:C.D.E*F, for": register(
         1, quantity='"1-0:12.7"'
     ),
     "x.toml:16: registers[1] (1-0:12.7.0*255): profile daily is not read from registers: use ": register(
@@ -118,7 +118,9 @@ BROKEN = {
     "x.toml:24: relay.quantity: no register gives 0-0:96.3.10*255, which the model needs": GOOD
     + "[relay]\nclosed = [1]\nopen = [0]\n",
     "x.toml:1: extends: there is no other model 'nobody'": 'extends = "nobody"\n' + GOOD,
-    "x.toml:4: manufacturer: String should match pattern '^[A-Z]{3}$'": GOOD.replace("TST", "test"),
+    "x.toml:4: manufacturer: `test` is not three capital letters, as the maker's FLAG": GOOD.replace(
+        "TST", "test"
+    ),
     "x.toml: (file): not TOML: Expected '=' after a key in a key/value pair (at line 1, colum": "this is no TOML",
 }
 """Models with one mistake each, by how their message begins."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.edge.journal.entry import GapRecord, GapState, JournalBatch, SeqRange
 from protocols.reading import ReadingSet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryBatch(JournalBatch):
+class MemoryBatch(JournalBatch, frozen=True, kw_only=True):
     """Rows as they are instead of blocks."""
 
     meter: str

@@ -16,6 +16,7 @@ from gurux_dlms.objects import (
     GXDLMSClock,
     GXDLMSData,
     GXDLMSDisconnectControl,
+    GXDLMSImageTransfer,
     GXDLMSProfileGeneric,
 )
 from gurux_dlms.objects.enums import SecuritySuite
@@ -65,6 +66,11 @@ class Meter(GXDLMSSecureServer):
         self.relay.outputState, self.relay.controlState, self.relay.controlMode = True, 1, 4
         self.clock = GXDLMSClock("0.0.1.0.0.255")
         self.clock.time = GXDateTime(datetime.fromisoformat(task["now"]))
+        self.image = GXDLMSImageTransfer("0.0.44.0.0.255")
+        self.image.imageTransferEnabled = False
+        self.image.imageBlockSize = task.get("image_block", 0)
+        self.firmware = _value(GXDLMSData, "1.0.0.2.0.255", bytearray(b"G1.0"), DataType.OCTET_STRING)
+        self.blocks: dict[int, bytes] = {}
         self.described: dict[int, tuple[list[Any], list[int]]] = {}
         self.long = _value(GXDLMSData, "0.0.10.0.98.255", bytearray(), DataType.OCTET_STRING)
         self._fill()
@@ -88,7 +94,7 @@ class Meter(GXDLMSSecureServer):
         for item in (
             _value(GXDLMSData, "0.0.96.1.0.255", bytearray(b"00000007"), octets),
             _value(GXDLMSData, "0.0.96.1.1.255", bytearray(b"GRX METERS"), octets),
-            _value(GXDLMSData, "1.0.0.2.0.255", bytearray(b"G1.0"), octets),
+            self.firmware,
             _value(
                 GXDLMSData,
                 self.task.get("counter_object", "0.0.43.1.3.255"),
@@ -105,6 +111,8 @@ class Meter(GXDLMSSecureServer):
             self.association,
         ):
             self.settings.objects.append(item)
+        if self.image.imageBlockSize:
+            self.settings.objects.append(self.image)
         for described in self.task.get("objects", ()):
             self._add(described)
         self.association.objectList = self.settings.objects
