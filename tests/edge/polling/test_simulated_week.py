@@ -42,7 +42,7 @@ WEEKS = int(os.environ.get("WEEKS", "1"))
 HOUR = timedelta(hours=1)
 BLOCK = ProfileName.BLOCK_LOAD
 RULE = ClockRule(least=10, most=120, step=60, margin=120)
-SCHEDULE = Schedule(periods={BLOCK: HOUR})
+SCHEDULE = Schedule(periods={BLOCK: 2 * HOUR})
 FAR_BEHIND = timedelta(hours=5)
 """What is due later than this before the end may be on its way."""
 

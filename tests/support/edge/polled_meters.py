@@ -34,7 +34,7 @@ from tests.support.edge.poller_bench import Directory
 from tests.support.fakes import Counters, Secrets
 from tests.support.virtual_time import VirtualTimeLoop
 
-STEP = timedelta(minutes=1)
+STEP = timedelta(minutes=2)
 GATEWAY = "edge-1"
 TOPICS = Topics("test")
 
@@ -59,7 +59,7 @@ class Polled:
         while (now := self.clock.now()) < at and not task.done():
             await self.clock.sleep_until(min(at, now + STEP))
             while self.poller.under_way:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.0001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert task.cancelled()
