@@ -20,7 +20,7 @@ from gateway.private_file import write_private
 from gateway.roles.edge import EdgeRole, edge_role
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
-from tests.support.central.samples import T0, batch, capture, received
+from tests.support.central.samples import T0, batch, capture, gap, received
 from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
 from tests.support.waiting import until
@@ -100,3 +100,21 @@ async def test_a_running_gateway_goes_on_with_a_meter_where_the_ledger_has_all_o
         await until(carried, "how far the ledger has the meter")
         await until(lambda: role._directory.epoch("GEN:1") == 2)
         assert await role.journal.watermark("GEN:9", "block_load") is None
+
+
+def test_what_is_carried_over_leads_over_no_open_gap(ledger: Ledger) -> None:
+    """What the former gateway still hoped to read is read by the next one."""
+    ledger.ingest([received(batch([capture(1), capture(2, number=40)], [gap(3)]))])
+    assert ledger.carried.marks(["GEN:1"]) == [("GEN:1", "block_load", gap(3).after)]
+    ledger.ingest([received(batch([], [gap(4, state="filled")]))])
+    assert ledger.carried.marks(["GEN:1"]) == [("GEN:1", "block_load", capture(2, number=40).at)]
+
+
+def test_what_is_carried_over_leads_over_no_hole(ledger: Ledger) -> None:
+    """The former gateway died before it could send again what the broker had lost."""
+    ledger.ingest([received(batch([capture(n) for n in (1, 2, 5, 6)]))])
+    assert ledger.carried.marks(["GEN:1"]) == [("GEN:1", "block_load", capture(2).at)]
+    ledger.ingest([received(batch([capture(n) for n in (3, 4)]))])
+    assert ledger.carried.marks(["GEN:1"]) == [("GEN:1", "block_load", capture(6).at)]
+    ledger.ingest([received(batch([capture(7, meter="GEN:2"), capture(9, meter="GEN:3")]))])
+    assert [mark[0] for mark in ledger.carried.marks(["GEN:2", "GEN:3"])] == ["GEN:2"]

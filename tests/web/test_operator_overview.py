@@ -10,7 +10,7 @@ import pytest
 
 from gateway.central.portal.overview import CENTRAL_ALIVE_FOR, METERS_ON_A_PAGE, ONLINE_FOR
 from gateway.central.portal.view_models import CentralState, Issue, IssueKind, MeterChoice, Overview, Severity
-from gateway.contract.messages import Alarm, Gap, LineStatus, MeterStatus, Status
+from gateway.contract.messages import Alarm, ClockStatus, Gap, LineStatus, MeterStatus, Status
 from mapping.changes import Install, MoveIn, Remove
 from mapping.directory import Role
 from tests.support.central.samples import tell_status
@@ -84,6 +84,14 @@ def test_what_an_old_status_says_is_not_told_as_the_present(empty: Town) -> None
     assert kinds(seen) == {IssueKind.EDGE_OFFLINE}
     assert [(line.up, line.state) for line in seen.lines] == [(None, "unknown")]
     assert (seen.gateways[0].meters, seen.gateways[0].clock_ok) == (None, None)
+    counted = {"meters": {"ok": 3, "silent": 1}, "clock": ClockStatus(disciplined=True, at=NOW)}
+    told = {"gateway": "edge-2", "online": True, "version": "1", "journal": "j2", "at": empty.clock.now()}
+    tell_status(empty.ledger, Status.model_validate(told | counted))
+    row = empty.views.overview().gateways[1]
+    assert (row.meters, row.unwell, row.clock_ok) == (4, 1, True)
+    pass_time(empty, timedelta(minutes=10))
+    row = empty.views.overview().gateways[1]
+    assert (row.meters, row.unwell, row.clock_ok) == (None, None, None)
 
 
 def test_a_deaf_central_is_told_and_no_gateway_is_blamed(empty: Town) -> None:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, not_, select
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.rereads import STORED
-from gateway.central.ledger.schema import captures, edge_counters, gaps
+from gateway.central.ledger.schema import captures, edge_counters, gaps, journals
 
 MAX_KEYS: Final = 30_000
 """Counters kept of one gateway: three for each of ten thousand meters."""
@@ -44,13 +44,20 @@ class Carried:
             return _counters(connection, gateway)
 
     def marks(self, meters: Sequence[str]) -> list[tuple[str, str, datetime]]:
-        """Return meter, profile and the instant up to which the ledger has all of it, of profiles that meters keep."""
+        """Return meter, profile and the instant up to which the ledger has all of it, of profiles that meters keep.
+
+        What came behind a hole of its journal does not count: what was in the hole may be older, and is read again.
+        """
         found = []
+        behind_a_hole = exists().where(
+            journals.c.journal == captures.c.journal, captures.c.seq > journals.c.contiguous
+        )
         with self._database.reading("reading watermarks") as connection:
             for meter in meters:
                 for profile in STORED:
                     c, g = captures.c, gaps.c
-                    newest = select(func.max(c.at)).where(c.meter == meter, c.profile == profile)
+                    of = select(c.at).where(c.meter == meter, c.profile == profile, not_(behind_a_hole))
+                    newest = of.order_by(c.at.desc()).limit(1)
                     gap = select(func.min(g.after)).where(
                         g.meter == meter, g.profile == profile, g.state == "open"
                     )

@@ -24,7 +24,8 @@ from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import JournalLimits
 from gateway.edge.journal.store import JournalStore
 from gateway.errors import JournalFull, PeerUnavailable
-from tests.support.fakes import ManualClock
+from tests.support.edge.housekeeping import looked_after, quick_housekeeping
+from tests.support.fakes import HandClock, ManualClock
 from tests.support.journal_records import T0, block, gap_record, ids, reading, record
 from tests.support.waiting import until
 
@@ -252,6 +253,25 @@ async def test_at_the_bound_acknowledged_entries_go_oldest_first_and_are_told(tm
     statistics = journal.statistics()
     assert statistics.dropped == journal.first_seq - 1 > 0
     assert "journal_floor_short" in [a.code for a in statistics.alarms]
+    await journal.close()
+
+
+async def test_a_clock_that_may_be_wrong_ends_no_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that woke up in another year deletes nothing by that year."""
+    looks, clock = quick_housekeeping(monkeypatch), HandClock(T0)
+    limits = JournalLimits(sinks=("mqtt",), consumers=("central",), retention=45 * DAY)
+    journal = await Journal.open(tmp_path / "j.db", clock=clock, limits=limits)
+    await journal.append(JournalBatch(blocks=tuple(record(n) for n in range(5))))
+    await journal.ack("mqtt", 5)
+    await journal.consumer_ack("central", 5)
+    await journal.append(JournalBatch(blocks=(record(5),)))  # with it what was acknowledged is durable
+    clock.at, clock.good = T0 + 400 * DAY, False
+    await looked_after(looks)
+    assert journal.first_seq == 1
+    clock.good = True
+    await until(lambda: journal.first_seq == 6)
     await journal.close()
 
 

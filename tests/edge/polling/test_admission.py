@@ -109,3 +109,21 @@ def test_a_segment_carries_no_more_than_its_bound_whatever_its_hosts() -> None:
     assert admission.admit(0.0) == tickets[:4]
     admission.leave(tickets[0])
     assert admission.admit(1.0) == [tickets[4]]
+
+
+def test_sessions_begin_at_a_pace_however_soon_others_end() -> None:
+    """Refused connections end at once: a thousand meters behind a router that is down are not all tried in a second."""
+    admission = Admission(AdmissionLimits(sessions=6, per_segment=6, per_host=6, pace=2.0), 0.0)
+    for n in range(1_000):
+        admission.request(Route(f"segment {n}", f"meter {n}"), Urgency.DUE)
+
+    def begun(seconds: float) -> int:
+        count = 0
+        while tickets := admission.admit(seconds):
+            count += len(tickets)
+            for ticket in tickets:
+                admission.leave(ticket)
+        return count
+
+    assert begun(0.0) == 6
+    assert [begun(second) for second in (0.25, 0.5, 1.0, 2.0, 12.0)] == [0, 1, 1, 2, 6]
