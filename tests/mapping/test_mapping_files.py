@@ -55,6 +55,12 @@ def test_row_15_whole_files_are_refused(octets: bytes, code: str) -> None:
     assert refused(octets)[0] == code
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_that_ends_inside_a_character_was_cut_off(encoding: str) -> None:
+    whole = "legacy_number,account_number\nK1,क".encode(encoding)
+    assert refused(whole[:-1])[0] == "CUT_OFF"
+
+
 def test_the_line_is_told() -> None:
     assert "line 3" in refused(b"legacy_number,account_number\nK1,1\nK\xe92,1\n")[1]
 
