@@ -20,7 +20,7 @@ from mapping.senders import Limits
 FEWEST = 20
 """Rows from which on rates say something; a clerk reads fewer one by one."""
 SLIPS = (1, -1, 2, -2, 3, -3)
-"""By how many rows a column is looked for that slipped."""
+"""By how many rows a column of names or places is looked for that slipped; one of numbers or meters by any."""
 FEWEST_SLIPPED = 8
 """Rows of which a slip is believed: fewer may be a rotation that is meant."""
 FEWEST_STALE = 5
@@ -139,10 +139,13 @@ def _rounded(db: sqlite3.Connection, _: FileFacts, __: Control) -> Iterator[Caus
     if told:
         # As many zeros as most of them have.
         zeros, count, where = next(t for t in reversed(told) if t[1] * 2 >= max(one[1] for one in told))
-        yield Cause(
-            "ROUNDED",
-            {"rows": str(count), "of": str(rows), "zeros": str(zeros), "lines": _lines(db, where)},
-        )
+        if (
+            _one(db, f"SELECT count(DISTINCT new) FROM row WHERE {where}") >= 3
+        ):  # else it is one number, many times
+            yield Cause(
+                "ROUNDED",
+                {"rows": str(count), "of": str(rows), "zeros": str(zeros), "lines": _lines(db, where)},
+            )
         return
     singles = sum(
         int(new) == int(struct.unpack("f", struct.pack("f", int(new)))[0])
@@ -167,7 +170,7 @@ def _mobiles(db: sqlite3.Connection, _: FileFacts, __: Control) -> Iterator[Caus
     rows = _one(db, "SELECT count(*) FROM row WHERE new <> ''")
     count = _one(db, "SELECT count(*) FROM row WHERE new >= '6'")
     series = _one(
-        db, "SELECT max(n) FROM (SELECT count(*) AS n FROM row WHERE new <> '' GROUP BY substr(new, 1, 3))"
+        db, "SELECT max(n) FROM (SELECT count(*) AS n FROM row WHERE new <> '' GROUP BY substr(new, 1, 2))"
     )
     told = _one(db, "SELECT count(*) FROM row WHERE code = 'MOBILE'")
     if (rows >= FEWEST and count * 100 >= rows * 95 and series * 2 < rows) or (told >= 3 and told * 5 > rows):
@@ -210,27 +213,39 @@ def _slipped(
 
 def _compared(db: sqlite3.Connection, facts: FileFacts, pairs: _Pairs) -> Iterator[Cause]:
     db.execute("DROP TABLE IF EXISTS temp.pair")
-    db.execute(f"CREATE TEMP TABLE pair AS {pairs.sql} ORDER BY 1")
+    db.execute(
+        f"CREATE TEMP TABLE pair AS SELECT row_number() OVER (ORDER BY line) AS at, new, expected FROM ({pairs.sql})"
+    )
     rows = _one(db, "SELECT count(expected) FROM temp.pair")
     wrong = _one(db, "SELECT count(*) FROM temp.pair WHERE new <> expected")
     told = {"source": pairs.source, "rows": str(wrong), "of": str(rows)}
-    for slip in SLIPS if wrong >= FEWEST_SLIPPED else ():
-        move = f"lead(expected, {slip})" if slip > 0 else f"lag(expected, {-slip})"
-        fits = _one(
-            db,
-            f"SELECT count(*) FROM (SELECT new, expected, {move} OVER (ORDER BY line) AS moved FROM temp.pair) "
-            "WHERE new IS NOT expected AND new = moved",
-        )
-        if fits * 2 >= wrong:
-            code = "SHIFTED" if pairs.source in ("control", "directory") else "SHIFTED_PLANS"
-            yield Cause(code, {**told, "slip": str(abs(slip)), "fits": str(fits)})
-            return
+    slip, fits = _slip(db) if wrong >= FEWEST_SLIPPED else (0, 0)
+    if fits * 2 >= max(wrong, 1):
+        code = "SHIFTED" if pairs.source in ("control", "directory") else "SHIFTED_PLANS"
+        yield Cause(code, {**told, "slip": str(abs(slip)), "fits": str(fits)})
+        return
     if pairs.source == "directory":
         # Of those whose number is known most have another: what the file says of the others is no better.
         if wrong >= FEWEST_WRONG and wrong * 2 > rows and not facts.correct:
             yield Cause("CONTRADICTED", told)
     elif wrong >= FEWEST_SLIPPED and wrong * 100 > rows * facts.limits.disagreeing:
         yield Cause("CONTRADICTED", told)
+
+
+def _slip(db: sqlite3.Connection) -> tuple[int, int]:
+    """Return by how many rows most of the wrong numbers slipped, and how many did; whatever the distance is."""
+    # A number that is expected in many rows tells no distance, and pairs of all of them would be without end.
+    db.execute("DROP TABLE IF EXISTS temp.single")
+    db.execute(
+        "CREATE TEMP TABLE single AS SELECT expected, max(at) AS at FROM temp.pair WHERE expected IS NOT NULL "
+        "GROUP BY expected HAVING count(*) = 1"
+    )
+    db.execute("CREATE INDEX temp.single_expected ON single (expected)")
+    found = db.execute(
+        "SELECT theirs.at - ours.at, count(*) FROM temp.pair ours JOIN temp.single theirs "
+        "ON theirs.expected = ours.new WHERE ours.new IS NOT ours.expected GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
+    ).fetchone()
+    return (0, 0) if found is None else (int(found[0]), int(found[1]))
 
 
 def _against_plans(db: sqlite3.Connection, facts: FileFacts, folder: Path | None) -> Iterator[Cause]:
@@ -250,24 +265,15 @@ def _against_plans(db: sqlite3.Connection, facts: FileFacts, folder: Path | None
 
 
 def _meters(db: sqlite3.Connection, facts: FileFacts) -> Iterator[Cause]:
-    known = "meter <> '' AND fitted <> ''"
-    rows = _one(db, f"SELECT count(*) FROM row WHERE {known}")
-    wrong = "instr(' ' || fitted || ' ', ' ' || meter || ' ') = 0"
-    count = _one(db, f"SELECT count(*) FROM row WHERE {known} AND {wrong}")
-    if count < FEWEST_SLIPPED or count * 100 <= rows * facts.limits.disagreeing:
-        return
-    told = {"source": "meter", "rows": str(count), "of": str(rows)}
-    for slip in SLIPS:
-        move = f"lead(fitted, {slip})" if slip > 0 else f"lag(fitted, {-slip})"
-        fits = _one(
-            db,
-            f"SELECT count(*) FROM (SELECT meter, fitted, {move} OVER (ORDER BY line) AS moved FROM row WHERE {known}) "
-            f"WHERE {wrong} AND instr(' ' || moved || ' ', ' ' || meter || ' ')",
-        )
-        if fits * 2 >= count:
-            yield Cause("SHIFTED", {**told, "slip": str(abs(slip)), "fits": str(fits)})
-            return
-    yield Cause("DISAGREES", told)
+    """Meters of the rows, beside those that the directory has for the consumers."""
+    first = "substr(fitted, 1, instr(fitted || ' ', ' ') - 1)"
+    db.execute("DROP TABLE IF EXISTS temp.word")
+    db.execute(
+        f"CREATE TEMP TABLE word AS SELECT line, {bare('meter')} AS meter, CASE WHEN "
+        f"instr(' ' || fitted || ' ', ' ' || meter || ' ') THEN {bare('meter')} ELSE {bare(first)} END AS c_meter "
+        "FROM row WHERE meter <> '' AND fitted <> '' ORDER BY line"
+    )
+    yield from _word(db, facts, "meter")
 
 
 def _words(db: sqlite3.Connection, facts: FileFacts, found: ControlFacts) -> Iterator[Cause]:
@@ -293,6 +299,26 @@ def _word(db: sqlite3.Connection, facts: FileFacts, column: str) -> Iterator[Cau
     if wrong < FEWEST_SLIPPED or wrong * 100 <= rows * facts.limits.disagreeing:
         return
     told = {"source": {"place": "locality"}.get(column, column), "rows": str(wrong), "of": str(rows)}
+    slip, fits = _slip_of_meters(db) if column == "meter" else _slip_of_words(db, column, known)
+    if fits * 10 >= wrong * (
+        5 if column == "meter" else 9
+    ):  # a name may stand beside one of the same by chance
+        yield Cause("SHIFTED", {**told, "slip": str(abs(slip)), "fits": str(fits)})
+    else:
+        yield Cause("DISAGREES", told)
+
+
+def _slip_of_meters(db: sqlite3.Connection) -> tuple[int, int]:
+    db.execute("DROP TABLE IF EXISTS temp.pair")
+    db.execute(
+        "CREATE TEMP TABLE pair AS SELECT row_number() OVER (ORDER BY line) AS at, meter AS new, c_meter AS expected "
+        "FROM temp.word"
+    )
+    return _slip(db)
+
+
+def _slip_of_words(db: sqlite3.Connection, column: str, known: str) -> tuple[int, int]:
+    best = (0, 0)
     for slip in SLIPS:
         move = f"lead(c_{column}, {slip})" if slip > 0 else f"lag(c_{column}, {-slip})"
         fits = _one(
@@ -300,10 +326,8 @@ def _word(db: sqlite3.Connection, facts: FileFacts, column: str) -> Iterator[Cau
             f"SELECT count(*) FROM (SELECT {column}, c_{column}, {move} OVER (ORDER BY line) AS moved "
             f"FROM temp.word WHERE {known}) WHERE {column} <> c_{column} AND {column} = moved",
         )
-        if fits * 10 >= wrong * 9:
-            yield Cause("SHIFTED", {**told, "slip": str(abs(slip)), "fits": str(fits)})
-            return
-    yield Cause("DISAGREES", told)
+        best = max(best, (slip, fits), key=lambda found: found[1])
+    return best
 
 
 def _stale(db: sqlite3.Connection) -> Iterator[Cause]:

@@ -151,6 +151,8 @@ class RowReader:
             code, position = "DATE_COERCED", None
         elif spot == "account_number" and _MOBILE.fullmatch(re.sub(r"[ -]", "", stripped)):
             code, position = "MOBILE", None
+        elif spot == "account_number" and read.meter and plain(stripped) == read.meter:
+            code, position = "METER_SERIAL", None
         elif stripped.startswith("=") and code in ("NOT_DIGITS", "LEGACY_FORMAT"):
             code, position = "FORMULA", None
         offered = [error.suggestion] if error.suggestion else []

@@ -278,7 +278,7 @@ CAUSES: Mapping[str, Text] = {
         "फ़ाइल पंक्ति {line} के बीच में ख़त्म हो जाती है: रास्ते में कट गई।", _AGAIN_HI,
     ),
     "TRUNCATED": Text(
-        "The file ends early: {missing} of {of} consumers that should be in it ({source}) are not.",
+        "The file ends early or is incomplete: {missing} of {of} consumers that should be in it ({source}) are not.",
         "Ask for the whole file. If it is one of several, say --part and how many rows it has (--rows).",
         "फ़ाइल अधूरी है: {of} में से {missing} उपभोक्ता ({source}) इसमें नहीं हैं।",
         "पूरी फ़ाइल मँगाएँ। यह कई में से एक हो तो --part और पंक्तियों की संख्या (--rows) बताएँ।",

@@ -218,7 +218,7 @@ def _write(path: Path, senders: Mapping[str, Sender]) -> None:
 
 
 def _plain(title: str) -> str:
-    return _BETWEEN.sub("_", title.strip().casefold())
+    return _BETWEEN.sub("_", title.casefold()).strip("_")
 
 
 def _names(limits: type[Limits]) -> str:

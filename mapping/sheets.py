@@ -168,7 +168,11 @@ def _lines(text: io.TextIOWrapper[Any], name: str, file: BinaryIO) -> Iterator[s
     while True:
         try:
             line = text.readline(MAX_LINE + 1)
-        except UnicodeError as error:
+        except UnicodeDecodeError as error:
+            if error.reason in ("unexpected end of data", "truncated data"):
+                raise FileRefused(
+                    "CUT_OFF", f"{name} ends inside a character: it was cut off; fetch it again"
+                ) from error
             where = _undecodable(file, text.encoding) or number + 1
             raise FileRefused(
                 "ENCODING",

@@ -5,10 +5,11 @@ A `TraceSink` sees every octet with its time, so any protocol is measured in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocols.line import LinePace
+from protocols.unused import Unused
 
 NOISY = 0.01
 """Part of questions without a sound answer beyond which a line is bad."""
@@ -16,6 +17,11 @@ SLOW = 0.5
 """Seconds of latency that hold a bus up."""
 UNEVEN = 5
 """How many times its usual latency a meter may take before that is worth a word."""
+
+
+def broken_of(unused: Mapping[Unused, int]) -> int:
+    """Return how much came that was spoiled: a late answer is sound, and its meter slow."""
+    return sum(count for cause, count in unused.items() if cause is not Unused.LATE_ANSWER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from protocols.errors import MeterError, MeterProtocolError
 from protocols.line import Line, memory_of
 from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
+from protocols.modbus.belief.rules import is_phase_voltage
 from protocols.modbus.client.account import account_of
 from protocols.modbus.client.client import ModbusClient, frames_for
 from protocols.modbus.client.presence import ModbusVoice
@@ -22,7 +23,7 @@ from protocols.modbus.format.model import SERIAL, MeterModel
 from protocols.modbus.planning.known_meter import ModbusNotes
 from protocols.modbus.planning.plan import RegisterSpan
 from protocols.modbus.session.reader import RegisterReader, Words
-from protocols.reading import Number, Text, Value
+from protocols.reading import Number, Quantity, Text, Value
 from protocols.sweep import SweepLog, sweep
 
 PATIENCE = 4
@@ -128,6 +129,15 @@ async def _identified(
     return replace(guess, latency=latency, collision=guess.collision or unit in log.collided)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A model that fits: how many registers it has, and whether a phase that it speaks of shows no voltage."""
+
+    registers: int
+    dead: bool
+    unit: FoundUnit
+
+
 class _UnitModels:
     """Finds the model of one unit, in one turn on the line."""
 
@@ -138,8 +148,12 @@ class _UnitModels:
         self._known: Words = {}
 
     async def guess(self) -> FoundUnit:
-        """Try all known models; the one of which most registers answer, none refused, is the guess."""
-        fitting: list[tuple[int, FoundUnit]] = []
+        """Try all known models; the one of which most registers answer, none refused, is the guess.
+
+        One whose phases show no voltage comes behind those that do not speak of these phases: many meters give zero for
+        registers that they lack.
+        """
+        fitting: list[_Fit] = []
         collision = False
         for entry in all_models(self._models):
             if entry.model is None:
@@ -154,15 +168,19 @@ class _UnitModels:
                 )
                 continue
             if found is not None:
-                fitting.append((len(entry.model.registers), found))
+                fitting.append(found)
         if not fitting:
             return FoundUnit(unit=self._unit, collision=collision)
-        fitting.sort(key=lambda one: -one[0])
-        most, best = fitting[0]
-        also = tuple(found.model or "" for count, found in fitting[1:] if count == most)
-        return replace(best, also=also, collision=collision or best.collision)
+        fitting.sort(key=lambda one: (one.dead, -one.registers))
+        best = fitting[0]
+        also = tuple(
+            one.unit.model or ""
+            for one in fitting[1:]
+            if one.registers == best.registers or (one.dead and not best.dead)
+        )
+        return replace(best.unit, also=also, collision=collision or best.unit.collision)
 
-    async def _fits(self, model: MeterModel) -> FoundUnit | None:
+    async def _fits(self, model: MeterModel) -> _Fit | None:
         """Return the unit as this model, or None when registers are refused or values are not plausible."""
         spans = list(spans_of(model, model.registers))
         if model.serial:
@@ -182,12 +200,14 @@ class _UnitModels:
             found = FoundUnit(
                 unit=self._unit, model=model.name, manufacturer=model.manufacturer, word_order=order
             )
+            fit = _Fit(len(model.registers), _dead_phase(turned, words), found)
             if not model.serial:
-                return found
+                return fit
             serial = _value(turned, SERIAL, words)
             if isinstance(serial, Number | Text):
                 text = serial.text() if isinstance(serial, Number) else serial.text
-                return replace(found, serial=text, collision=await self._differ(model))
+                unit = replace(found, serial=text, collision=await self._differ(model))
+                return replace(fit, unit=unit)
         return None
 
     async def _differ(self, model: MeterModel) -> bool:
@@ -218,6 +238,12 @@ def _plausible(model: MeterModel, words: Words) -> bool:
         if not isinstance(value, Number) or not probe.low <= value.decimal() <= probe.high:
             return False
     return True
+
+
+def _dead_phase(model: MeterModel, words: Words) -> bool:
+    voltages = (r.quantity for r in model.registers if is_phase_voltage(Quantity.of(r.quantity)))
+    values = (_value(model, quantity, words) for quantity in voltages)
+    return any(not isinstance(value, Number) or value.mantissa == 0 for value in values)
 
 
 def _value(model: MeterModel, quantity: str, words: Words) -> Value:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.line import LinePace
-from protocols.meters.line_quality import LineQuality, Measure, MeterQuality
+from protocols.meters.line_quality import LineQuality, Measure, MeterQuality, broken_of
+from protocols.unused import Unused
 
 
 def quality(
@@ -67,3 +68,9 @@ def test_the_advice_follows_from_what_was_measured(meters: list[MeterQuality], s
 
 def test_many_meters_are_not_all_named() -> None:
     assert "and 3 more" in advice(quality("B:1"), *(quality(f"A:{n}", unanswered=10) for n in range(8)))
+
+
+def test_a_late_answer_is_no_broken_one() -> None:
+    """A meter at 1.3 s was told to have bad terminals, or a second meter at its address."""
+    assert broken_of({Unused.LATE_ANSWER: 10}) == 0
+    assert broken_of({Unused.LATE_ANSWER: 3, Unused.BAD_CHECK: 2, Unused.NOT_A_FRAME: 1}) == 3

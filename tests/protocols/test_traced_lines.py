@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.meters import LineSection
@@ -20,9 +22,11 @@ from protocols.dlms.apdu.acse import Aarq, InitiateRequest, encode_aarq, encode_
 from protocols.dlms.apdu.gbt import GeneralBlock
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.apdu.services import ActionRequest, SetRequest, encode_apdu
+from protocols.dlms.core.association_settings import AssociationSettings
 from protocols.dlms.data import types
 from protocols.dlms.framing.hdlc import LLC_REQUEST, LLC_RESPONSE, Address, Frame, FrameDecoder
 from protocols.dlms.framing.wrapper import WrapperDecoder, encode
+from protocols.dlms.server.connection import ServerSettings
 from protocols.dlms.server.model import AssociationPolicy
 from protocols.dlms.server.ports import serve_hdlc_tcp, serve_wrapper
 from protocols.dlms.session import DlmsSession, open_dlms
@@ -31,7 +35,7 @@ from protocols.dlms.trace.mask import ConversationMask, PasswordMask
 from protocols.errors import LineUnavailable, MeterProtocolError
 from protocols.reading import Obis
 from protocols.session import Auth, DlmsSettings, MeterSpec, SessionContext
-from tests.support.dlms.bench import AK, EK, HLS_KEY, PASSWORD, POLICIES, SmallMeter
+from tests.support.dlms.bench import AK, EK, HLS_KEY, KEYS, PASSWORD, POLICIES, Joined, SmallMeter
 from tests.support.fakes import Counters, HandClock, NoCounters, Secrets
 from tests.support.paths import ROOT
 from tests.support.replay import ReplayLine
@@ -329,6 +333,63 @@ async def test_challenges_and_answers_of_text_secrets_are_hidden_and_frames_stay
     said = "\n".join(whole.lines())
     assert ("masked in the trace" in said) == (auth is not Auth.HLS_GMAC)
     assert "2a 2a 2a" not in said
+
+
+@pytest.mark.parametrize("auth", [Auth.HLS2, Auth.HLS_MD5, Auth.HLS_SHA1])
+@pytest.mark.parametrize("ciphered", [False, True])
+@pytest.mark.parametrize("info", [0, 24, 40, 64])
+@given(piece=st.integers(1, 200), blocks=st.booleans())
+@settings(max_examples=8)
+def test_no_challenge_is_shown_however_it_comes(
+    auth: Auth, ciphered: bool, info: int, piece: int, blocks: bool
+) -> None:
+    """In the wrapper (0) or in segments, AARQ and AARE too, and with what is received cut anywhere."""
+    drawn: list[bytes] = []
+
+    def draw(count: int) -> bytes:
+        drawn.append(secrets.token_bytes(count))
+        return drawn[-1]
+
+    keys = {"encryption_key": KEYS.encryption, "authentication_key": KEYS.authentication} if ciphered else {}
+    policy = AssociationPolicy(auth=auth, ciphered=ciphered, secret=HLS_KEY, **keys)  # type: ignore[arg-type]
+    ours = AssociationSettings(auth=auth, ciphered=ciphered, secret=HLS_KEY, keys=KEYS if ciphered else None)
+    limits = ServerSettings(max_pdu=560, prefer_gbt=blocks, max_info=info or 128)
+    talk = Joined(
+        SmallMeter({48: policy}),
+        ours,
+        framing="hdlc" if info else "wrapper",
+        limits=limits,
+        random_octets=draw,
+    )
+    talk.associate()
+    talk.get(1, "0-0:96.1.0*255")
+    mask, shown = ConversationMask(), bytearray()
+    for sent, came in zip_longest(talk.to_server, talk.to_client, fillvalue=b""):
+        shown += mask.sent(sent)
+        for at in range(0, len(came), piece):
+            shown += mask.received(came[at : at + piece])
+    shown += mask.rest()
+    raw = b"".join((*talk.to_server, *talk.to_client))
+    assert len(shown) == len(raw)
+    challenges = [one for one in drawn if len(one) >= 8]
+    assert len(challenges) >= 2
+    for challenge in challenges:
+        halves = (challenge[:5], challenge[-5:])
+        assert not any(half in shown for half in halves)
+
+
+def test_a_challenge_before_the_mechanism_s_name_is_hidden_too() -> None:
+    mask = ConversationMask()
+    mask.sent(encode(48, 1, aarq(mechanism=2)))
+    challenge = bytes(range(0x30, 0x40))
+    fields = (
+        bytes.fromhex("a109060760857405080103"),
+        b"\xaa\x12\x80\x10" + challenge,
+        bytes.fromhex("a203020100"),
+        bytes.fromhex("890760857405080202"),
+    )
+    answer = encode(1, 48, b"\x61" + bytes((len(b"".join(fields)),)) + b"".join(fields))
+    assert challenge[:4] not in mask.received(answer) + mask.rest()
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 300), max_size=6))

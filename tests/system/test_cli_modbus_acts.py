@@ -155,3 +155,23 @@ def test_a_dlms_meter_is_ordered_by_signed_orders_only(site: FirmwareSite, cli: 
     meter = site.meters("GEN")[0].meter
     assert "signed" in cli.refuses("relay", meter, "--to", "connected", "-c", site.config, code=2)
     assert "is for Modbus" in cli.refuses("program", meter, "recharge", "5", "-c", site.config, code=2)
+
+
+def test_an_address_on_a_trusted_line_of_the_configuration_is_as_good_as_a_name(
+    site: FirmwareSite, cli: Cli
+) -> None:
+    one = Ordered(cli, site, 0)
+    line = next(line for line in read_plan(site.folder / "town").lines if line.name == one.meter.line)
+    where = (
+        f"tcp://{line.host}:{line.port}",
+        "--unit",
+        1,
+        "--model",
+        "sdm320y-sim",
+        "--identity",
+        one.meter.meter,
+    )
+    sure = ("--yes", "--meter-serial", one.meter.serial)
+    done = cli("relay", *where, "--to", "connected", *sure, "--config", site.config, "--json").json
+    assert done["outcome"] in ("stands already", "done, and read back")
+    assert "declared trusted" in cli("relay", *where, "--to", "connected", *sure, code=3).err

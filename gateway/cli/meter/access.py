@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def _modbus(line: LineSection, options: AddressOptions, models: Path | None) -> 
         given["framing"] = _one_of("--framing", given["framing"], FRAMINGS)
     if models is not None:
         given["models"] = models
-    return modbus_settings(settings_of(line), given)
+    return replace(modbus_settings(settings_of(line), given), trusted=line.trusted)
 
 
 def _dlms(line: LineSection, options: AddressOptions, keys: KeyFile | None, counters: Path) -> DlmsSettings:

@@ -20,7 +20,7 @@ from gateway.errors import UsageError
 from protocols.errors import ProtocolError
 from protocols.line import HasPace, LinePace
 from protocols.lines.traced import TracedLine
-from protocols.meters.line_quality import LineQuality, Measure, MeterQuality
+from protocols.meters.line_quality import LineQuality, Measure, MeterQuality, broken_of
 from protocols.unused import unused_frames, unused_of
 
 MAX_COUNT = 1000
@@ -120,8 +120,9 @@ class _LineTest:
                 await session.identify()
         except ProtocolError as failed:
             error = str(failed)
-        broken = unused_of(line).total()
-        if broken and (causes := str(unused_frames(line))) not in self._causes:
+        unused = unused_of(line)
+        broken = broken_of(unused)
+        if unused.total() and (causes := str(unused_frames(line))) not in self._causes:
             self._causes.append(causes)
         self._octets += measure.octets_passed
         self._found.setdefault(meter, []).append(measure.take(meter, broken=broken, error=error))

@@ -33,7 +33,8 @@ _NAME = rb"[\x60\x85]\x85\x74\x05\x08\x02"
 _LENGTH = rb"([\x00-\x7f]|\x81.)"
 _AARQ = re.compile(rb"\x8b." + _NAME + rb"(.).{0,16}?\xac(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
 """Mechanism name, then calling-authentication-value (AC) with a string (80) and its length."""
-_AARE = re.compile(rb"\x89." + _NAME + rb"(.).{0,16}?\xaa(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
+_AARE = re.compile(rb"()\xaa(?:[\x00-\x7f]|\x81.)\x80" + _LENGTH, re.DOTALL)
+"""responding-authentication-value (AA): fields may be in any order, and the AARQ named the mechanism."""
 _PASS_3 = re.compile(rb"\xc3\x01.\x00\x0f.{6}\x01\x01()\x09" + _LENGTH, re.DOTALL)
 """reply_to_HLS_authentication (class 15, method 1; some meters have it elsewhere, see `hls_object`)."""
 _NEW_SECRET = re.compile(
@@ -75,8 +76,9 @@ class PasswordMask:
         self._block: _BlockHead | None = None
         self._begins: dict[int, tuple[bytes, int]] = {}
         self._carries = False
+        self._hid = False
         self.begun = False
-        """Whether the last piece ended an APDU that begins something: no later block, and none without data."""
+        """Whether the last piece ended an APDU without a secret that begins something: no later block, no empty one."""
 
     def __call__(self, octets: bytes) -> bytes:
         """Mask one piece; the result has as many octets."""
@@ -125,7 +127,7 @@ class PasswordMask:
         """Mask a piece of an APDU: of a block of general block transfer what it carries, of all others everything."""
         if first:
             self._before, self._left = b"", 0
-            self._head, self._block, self._carries = b"", None, False
+            self._head, self._block, self._carries, self._hid = b"", None, False, False
         start = 0
         if self._head is not None:
             before = self._head
@@ -139,6 +141,7 @@ class PasswordMask:
                 self._before, self._left = self._begins.get(found.number, (b"", 0))
         hidden = text[:start] + self._text(text[start:])
         self._carries = self._carries or start < len(text)
+        self._hid = self._hid or hidden != text
         self._before = (self._before + text[start:])[-_REACH:]
         if last and self._block is not None:
             self._begins[self._block.number + 1] = (self._before, self._left)
@@ -146,7 +149,8 @@ class PasswordMask:
                 del self._begins[next(iter(self._begins))]
         if last:
             self._before, self._left = b"", 0
-            self.begun = self._block is None or (self._block.number == 1 and self._carries)
+            begins = self._block is None or (self._block.number == 1 and self._carries)
+            self.begun = begins and not self._hid
         return hidden
 
     def _text(self, text: bytes) -> bytes:
@@ -262,17 +266,25 @@ def _wrapped(octets: bytearray, at: int) -> tuple[int, int]:
 
 
 def _whole(octets: bytes) -> bool:
-    """Say whether octets end with a frame: HDLC's closing flag, or a wrapper's length."""
-    if octets[:1] == bytes((FLAG,)):
-        at, data = 0, bytearray(octets)
-        while at < len(data):
-            found = _frame(data, at)
-            if found is None:
-                return False
-            if found[0] == found[1]:  # flags only
-                return True
-            at = found[1]
-        return False
+    """Say whether octets end with a frame: HDLC's closing flag, or a wrapper's length; what is neither is whole."""
+    if octets[:1] == b"\0":
+        return _whole_in_wrapper(octets)
+    # a frame may share the flag before it
+    at = 0 if octets and octets[0] & 0xF0 == FORMAT_TYPE else octets.find(FLAG)
+    if at < 0:
+        return True
+    data, frames = bytearray(octets), 0
+    while at < len(data):
+        found = _frame(data, at)
+        if found is None:
+            return False
+        if found[0] == found[1]:  # flags only
+            return frames > 0
+        at, frames = found[1], frames + 1
+    return False
+
+
+def _whole_in_wrapper(octets: bytes) -> bool:
     at = 0
     while octets[at : at + 2] == wrapper.VERSION.to_bytes(2, "big"):
         at += wrapper.HEADER_OCTETS + int.from_bytes(octets[at + 6 : at + 8], "big")

@@ -25,6 +25,7 @@ from protocols.errors import MeterProtocolError, SecurityFailure
 from protocols.simulator.cosem.objects import Method
 
 MAX_HELD = 12
+DER_INTEGER = 2
 _WHERE = Where("security setup")
 
 
@@ -110,9 +111,15 @@ class CertificateStore:
         except MeterProtocolError:
             raise AccessDenied(TYPE_UNMATCHED) from None
         for info, held in self._held:
-            if (info.serial_number, info.issuer) == (wanted.serial_number, wanted.issuer):
+            if info.issuer == wanted.issuer and _number(info.serial_number) == _number(wanted.serial_number):
                 return info, held
         raise AccessDenied(OTHER_REASON)
+
+
+def _number(serial: bytes) -> int:
+    """Read a serial number, which some clients write with tag and length (DER) before it."""
+    der = len(serial) > 2 and serial[0] == DER_INTEGER and serial[1] == len(serial) - 2
+    return int.from_bytes(serial[2:] if der else serial, "big")
 
 
 def _use(parameter: Data | None) -> KeyUse:

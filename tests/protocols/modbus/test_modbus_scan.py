@@ -11,7 +11,7 @@ from protocols.modbus.format.library import load_model
 from protocols.modbus.scan import FoundUnit, Progress, scan_modbus
 from protocols.simulator.modbus.meter import ModbusMeter
 from tests.support.fakes import HandClock
-from tests.support.modbus.far_side import far_endpoint
+from tests.support.modbus.far_side import far_bus, far_endpoint
 from tests.support.modbus.raw_meters import RawMeter, RawMeters, floats, sdm120
 from tests.support.modbus.raw_responder import bus, endpoint, mbap, rtu
 from tests.support.modbus.simulated import NOON, StillMeter, bus_of
@@ -203,3 +203,15 @@ async def test_a_users_model_without_serial_is_told_by_its_scaled_probe(tmp_path
         (found,) = [f async for f in scan_modbus(line, [3], models=tmp_path)]
         await line.close()
     assert (found.model, found.serial, found.word_order) == ("bare", None, "big")
+
+
+async def test_a_meter_that_gives_zeros_for_what_it_lacks_is_not_taken_for_a_larger_one() -> None:
+    """Its phases two and three show no voltage; three that do are a three-phase meter."""
+    three = sdm120(10_000_006, {0x02: 231.0, 0x04: 229.5})
+    meters = RawMeters([RawMeter(5, sdm120(10_000_005)), RawMeter(6, three)])
+    async with far_bus(meters) as line:
+        one, other = [f async for f in scan_modbus(line, range(4, 8), timeout=0.05)]
+    assert (one.unit, one.model, one.meter) == (5, "sdm120", "EAS:10000005")
+    assert "sdm72" in one.also
+    assert (other.unit, other.model) == (6, "sdm72")
+    assert "sdm120" not in other.also

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ import pytest
 from protocols.modbus.format.library import load_model, model_names
 from protocols.modbus.image import RegisterImage
 from protocols.modbus.tryout import Tryout, try_model
-from protocols.reading import Instant, Number, Text
+from protocols.reading import Instant, Number, Quantity, Text
 from tests.support.paths import ROOT
 
 HERE = ROOT / "tests" / "protocols" / "modbus"
@@ -70,3 +71,17 @@ async def test_a_probe_tells_the_other_word_order(name: str) -> None:
     image = RegisterImage.load(IMAGES / f"{name}.txt")
     result = await try_model(turned, image, at=NOW, zone=ZoneInfo("Asia/Kolkata"))
     assert result.doubts
+
+
+def test_the_codes_of_the_docs_are_those_of_the_shipped_models() -> None:
+    """A new user takes them from the table: each is a quantity, and what is measured has the unit that it must have."""
+    page = (ROOT / "docs" / "modbus.md").read_text(encoding="utf-8")
+    table = page.partition("## Which code is which quantity")[2].partition("## What maps say")[0]
+    codes = {str(Quantity.of(code)) for code in re.findall(r"`([0-9]-0:[0-9.]+\*255(?:#5)?)`", table)}
+    shipped = {
+        str(Quantity.of(register.quantity))
+        for name in model_names()
+        for register in load_model(name).registers
+    }
+    assert len(codes) > 40
+    assert {code for code in shipped if code.startswith("1-0:") and ".7.0*" in code} <= codes

@@ -377,6 +377,23 @@ gurux's object, whose values are gurux's.
 """
 
 
+CERTIFICATES = [
+    Case(Peer.GURUX_CLIENT, framing, Auth.HLS_GMAC, str(Protection.AUTHENTICATED_ENCRYPTED), suite=1)
+    for framing in IMAGES
+]
+"""How a client of gurux-dlms works on the certificates of our meter."""
+_CERTIFICATES = """
+## Certificates with gurux-dlms
+
+Its client lets our meter make a key pair, takes its certificate request (and reads it), imports the certificate, reads
+the list, and exports it by its serial number. It cannot remove one (it takes octets for text) nor read one (it
+writes into octets that cannot be written), knows P-256 alone, and has no such methods as a meter.
+
+| framing | authentication | protection | key pair, request | import, list | export |
+|---|---|---|---|---|---|
+"""
+
+
 LISTED = (
     ("idis", "client 1, hls-gmac", "authenticated-encrypted, glo"),
     ("spodes", "client 32, lls", "plain"),
@@ -410,6 +427,8 @@ def document() -> str:
         + "".join(f"| {framing} | tested | tested | tested |\n" for framing in IMAGES)
         + _IMAGE_METERS
         + "".join("| " + " | ".join([*_row(case)[:3], *["tested"] * 3]) + " |\n" for case in IMAGE_METERS)
+        + _CERTIFICATES
+        + "".join("| " + " | ".join([*_row(case)[:3], *["tested"] * 3]) + " |\n" for case in CERTIFICATES)
         + _LISTED
         + "".join("| " + " | ".join([*row, "tested", "tested"]) + " |\n" for row in LISTED)
     )

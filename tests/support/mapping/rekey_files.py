@@ -105,6 +105,16 @@ def _slip(chance: random.Random, rows: list[list[str]], columns: tuple[int, ...]
     return moved(rows, columns, chance.choice((1, -1, 2)), since)
 
 
+def _shifted_far(town: list[Consumer], chance: random.Random) -> Case:
+    rows = rows_of(town)
+    case = Case(RekeyFile(moved(rows, (1,), chance.choice((5, 11, -8)))), ("SHIFTED",))
+    if chance.random() < 0.5:
+        case.before = [RekeyFile(rows)]
+    else:
+        case.control = RekeyFile([row[:2] for row in rows], list(HEADING[:2]))
+    return case
+
+
 def _shifted_numbers_known(town: list[Consumer], chance: random.Random) -> Case:
     rows = rows_of(town)
     return Case(RekeyFile(_slip(chance, rows, (1,))), ("SHIFTED",), before=[RekeyFile(rows)])

@@ -7,9 +7,11 @@ import socket
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
+from gurux_dlms.asn.GXPkcs10 import GXPkcs10
 from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
 from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import (
@@ -24,7 +26,7 @@ from gurux_dlms.GXDLMSAccessItem import GXDLMSAccessItem
 from gurux_dlms.GXDLMSGateway import GXDLMSGateway
 from gurux_dlms.GXDLMSSettings import GXDLMSSettings
 from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSDisconnectControl, GXDLMSProfileGeneric
-from gurux_dlms.objects.enums import GlobalKeyType, SecuritySuite
+from gurux_dlms.objects.enums import CertificateType, GlobalKeyType, SecuritySuite
 from gurux_dlms.objects.GXDLMSRegister import GXDLMSRegister
 from gurux_dlms.objects.GXDLMSSecuritySetup import GXDLMSSecuritySetup
 from gurux_dlms.secure import GXDLMSSecureClient
@@ -216,6 +218,37 @@ class Peer:
         entries = [(GlobalKeyType(kind), bytearray.fromhex(key)) for kind, key in wanted["new"]]
         self.ask(setup.globalKeyTransfer(self.client, bytearray.fromhex(wanted["master_key"]), entries))
         return "done"
+
+    def certificate_request(self) -> dict[str, str]:
+        """Let the meter make a new key pair for signatures, and take its certificate request."""
+        setup = GXDLMSSecuritySetup(self.task["setup"])
+        self.ask(setup.generateKeyPair(self.client, CertificateType.DIGITAL_SIGNATURE))
+        octets = bytes(
+            self.ask(setup.generateCertificate(self.client, CertificateType.DIGITAL_SIGNATURE)).value
+        )
+        return {"octets": octets.hex(), "subject": GXPkcs10(octets).subject}
+
+    def certificate_import(self) -> dict[str, Any]:
+        """Give the meter its certificate, and read what it lists and exports."""
+        setup = GXDLMSSecuritySetup(self.task["setup"])
+        certificate = SimpleNamespace(
+            encoded=bytes.fromhex(self.task["certificate"])
+        )  # its own reader of them fails
+        self.ask(setup.importCertificate(self.client, certificate))
+        setup.version = 1
+        listed = self.ask(self.client.read(setup, 6)).value
+        setup.updateSertificates(listed)
+        (one,) = setup.certificates
+        asked = setup.exportCertificateBySerial(self.client, int(self.task["serial"]), bytes(one.issuer))
+        return {
+            "listed": [
+                int(one.entity),
+                int(one.type_),
+                bytes(one.serialNumber).hex(),
+                bytes(one.subject).hex(),
+            ],
+            "exported": plain(self.ask(asked).value),
+        }
 
     def release(self) -> str:
         """Release the association, and then see that the meter no longer serves it."""
