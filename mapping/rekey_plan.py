@@ -32,7 +32,7 @@ FINGERPRINT = 16
 SHORTEST = 8
 """Digits of it that must be given."""
 KEPT_PLANS = 20
-"""Plans kept beside the directory; the oldest go first."""
+"""Plans kept beside the directory, but for scheduled ones; the oldest go first, to be planned again where needed."""
 CACHE_KIB = 32 * 1024
 _ROWS = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -260,11 +260,19 @@ def keep_plan(plan: RekeyPlan) -> RekeyPlan:
     final = plan.path.with_name(f"{plan.fingerprint}.plan")
     plan.close()
     plan.path.replace(final)
-    kept = sorted(final.parent.glob("[0-9a-f]*.plan"), key=lambda p: p.stat().st_mtime_ns)
-    for old in kept[: max(0, len(kept) - KEPT_PLANS)]:
-        if old != final:
-            old.unlink(missing_ok=True)
+    kept = [path for path in kept_plans(final.parent) if path == final or not _is_scheduled(path)]
+    for old in kept[KEPT_PLANS:]:
+        old.unlink(missing_ok=True)
     return RekeyPlan(final)
+
+
+def _is_scheduled(path: Path) -> bool:
+    """Tell whether a kept plan waits for its day: such a one never goes to make room."""
+    try:
+        with open_plan(path) as plan:
+            return plan.noted("due") is not None and plan.noted("applied") is None
+    except FileRefused:
+        return False
 
 
 def kept_plans(folder: Path) -> list[Path]:

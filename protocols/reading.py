@@ -166,7 +166,7 @@ class Quality(StrEnum):
 
 
 class RemarkWord(StrEnum):
-    """What is odd about values, or is not any more."""
+    """What is odd about values or a clock, or is not any more. New words go to the end: events are numbered by it."""
 
     FELL = "value_fell"
     JUMPED = "value_jumped"
@@ -181,6 +181,8 @@ class RemarkWord(StrEnum):
     WENT_AHEAD = "register_went_ahead"
     METER_CHANGED = "meter_changed"
     METER_UPDATED = "meter_updated"
+    CLOCK_CORRECTED = "clock_corrected"
+    CLOCK_NOT_CORRECTED = "clock_not_corrected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
@@ -413,6 +413,19 @@ class Visit:
     profiles: tuple[ProfileName, ...] = ()
     since: Mapping[ProfileName, datetime] = field(default_factory=lambda: MappingProxyType({}))
     seen: EventMarks | None = None
+
+
+@runtime_checkable
+class ShiftsClock(Protocol):
+    """A session that can move its meter's clock by a little."""
+
+    async def shift_clock(self, by: timedelta) -> None:
+        """Move the clock by `by` from where it stands, in the way in which the meter itself writes its time.
+
+        No other way is tried. Proof is `clock()` afterwards. NotSupported where the meter or its model has no clock to
+        be set, MeterRefused where this client may not; WriteNotKept where the meter made something else of it, and what
+        was is put back if that can be done; WriteUnproven where no sound answer came.
+        """
 
 
 @runtime_checkable

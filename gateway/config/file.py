@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from gateway.config.checks import check_meters
+from gateway.config.clocks import ClocksSection
 from gateway.config.field import FieldSection
 from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
@@ -31,6 +32,10 @@ from protocols.session import Clock, MeterSpec
 UNHEARD = (
     "no meter is read before central's signed answer has come,"
     " and without `verify_key_ref` in [directory] none is believed"
+)
+UNPROVEN = (
+    'a host whose clock is taken on trust (`trust = "host"` in [time]) corrects no other clock:'
+    ' take this section out, or say trust = "evidence"'
 )
 
 
@@ -256,6 +261,7 @@ class Config(Section):
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
     time: TimeSection = TimeSection()
+    clocks: ClocksSection | None = None
     acts: ActsSection = ActsSection()
 
     @property
@@ -339,6 +345,8 @@ def load(path: Path) -> Config:
     keep_models = forget_models()
     findings += check_modbus(config.lines, config.meters, config.modbus.models)
     findings += check_web(config.web, config.gateway.roles)
+    if config.clocks is not None and config.time.trust == "host" and config.simulation is None:
+        findings.append((("clocks",), UNPROVEN))
     if config.gateway.replacement and not config.directory.verify_refs():
         findings.append((("gateway", "replacement"), UNHEARD))
     if findings:

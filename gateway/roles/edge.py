@@ -43,6 +43,7 @@ from gateway.roles.admission import (
 )
 from gateway.roles.backfill import EdgeBackfill
 from gateway.roles.carried import EdgeKeeper, taken_over
+from gateway.roles.clocks import clock_corrections, setter_of
 from gateway.roles.edge_status import EdgeHealth, EdgeStatus
 from gateway.roles.field import EdgeLender, field_server
 from gateway.roles.journal import journal_limits
@@ -128,12 +129,14 @@ class EdgeRole:
                 known=self.known,
                 schedule=schedule(config),
                 counted=[ProfileName(name) for name in config.schedule.gapless],
+                pushing=[meter.meter for meter in config.meters if meter.push is not None],
             ),
             open_session=partial(open_session, layouts=self.known, pool=self.associations, memories=memories),
             context=context,
             schedule=schedule(config),
             pushing=layouts,
             doors=Doors(admission_limits(config)),
+            corrections=clock_corrections(config, clock, self.known),
         )
         live = LiveLines(config, self.poller, lines, self._lines_changed)
         self.reloading = EdgeReload(live, config, file, self.keys, polled_meters)
@@ -375,6 +378,7 @@ def polled_meters(config: Config) -> list[PolledMeter]:
             spec=config.spec(meter, config.gateway.name),
             profiles=meter.profiles,
             route=routes[meter.line],
+            setter=setter_of(config, meter),
         )
         for meter in config.meters
     ]

@@ -97,6 +97,8 @@ class EdgeStatus:
         if doubted := self.doubted_counters():
             text = "showed an invocation counter far above ours, which is not believed: see `counters show`"
             yield Alarm(code="counter_not_believed", text=f"meters {text}", count=doubted)
+        for code, text, count in self.poller.clocks.alarms():
+            yield Alarm(code=code, text=text, count=count)
         if self.reload_fault is not None:
             yield Alarm(code="reload_refused", text=self.reload_fault)
         if self.files_fault is not None:

@@ -10,7 +10,8 @@ from gateway.contract.messages import FormerJournal
 from gateway.edge.journal.captures import CAPTURE_OCTETS
 from gateway.edge.journal.journal import Journal
 from gateway.edge.journal.limits import FullPolicy, JournalLimits
-from gateway.edge.polling.collect import OVERLAP, PRESENT_MEMORY, STORED
+from gateway.edge.polling.collect import PRESENT_MEMORY, STORED
+from gateway.edge.polling.profile_reading import OVERLAP
 from gateway.edge.sinks.base import MQTT_SINK
 from protocols.reading import ProfileName
 

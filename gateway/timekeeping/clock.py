@@ -245,6 +245,19 @@ class EvidenceClock:
         report("clock_judged", state=found.state.value, why=found.text, offset=found.offset)
 
 
+def surely_within(clock: Clock) -> float | None:
+    """Return by how many seconds a clock may be off at most, by its host or central; None where neither vouches for it.
+
+    Meters do not count: their clocks are what is held against it. A clock that is taken on trust or simulated is right.
+    """
+    if not clock.disciplined():
+        return None
+    if not isinstance(clock, JudgedClock):
+        return 0.0
+    voices = [one for one in clock.judgement().opinions if one.voice is not Voice.METERS]
+    return min((max(abs(one.low), abs(one.high)) for one in voices), default=None)
+
+
 def doubt(clock: Clock) -> str:
     """Say why a clock is not believed; "" when it is."""
     if clock.disciplined():

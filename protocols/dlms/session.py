@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from protocols.clock import Moment
 from protocols.dlms import objects
-from protocols.dlms.acts.clock import set_clock
+from protocols.dlms.acts.clock import set_clock, shift_clock
 from protocols.dlms.acts.judged import Judgement
 from protocols.dlms.apdu.lists import Target
 from protocols.dlms.client.association_opener import AssociationOpener, association_settings
@@ -275,6 +275,10 @@ class DlmsSession:
         """
         started = self._clock.now()
         return await set_clock(self.exchange, lambda: at + (self._clock.now() - started), self._zone)
+
+    async def shift_clock(self, by: timedelta) -> None:
+        """Move the clock by a little as the meter itself writes its time (`protocols.session.ShiftsClock`)."""
+        await shift_clock(self.exchange, self._clock.now, self._zone, by)
 
     @property
     def _meter_clock(self) -> objects.Clock:

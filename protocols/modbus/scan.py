@@ -12,6 +12,7 @@ from protocols.errors import MeterError, MeterProtocolError
 from protocols.line import Line, memory_of
 from protocols.lines.serial import SerialLine
 from protocols.lines.traced import TracedLine
+from protocols.modbus.belief.rules import is_phase_voltage
 from protocols.modbus.client.account import account_of
 from protocols.modbus.client.client import ModbusClient, frames_for
 from protocols.modbus.client.presence import ModbusVoice
@@ -22,16 +23,13 @@ from protocols.modbus.format.model import SERIAL, MeterModel
 from protocols.modbus.planning.known_meter import ModbusNotes
 from protocols.modbus.planning.plan import RegisterSpan
 from protocols.modbus.session.reader import RegisterReader, Words
-from protocols.reading import Number, Text, Value
+from protocols.reading import Number, Quantity, Text, Value
 from protocols.sweep import SweepLog, sweep
 
 PATIENCE = 4
 """How many times the scan's timeout, or its own latency, a unit that was found gets to answer further questions."""
 SAME_SERIAL = 3
 """Readings of a serial that must agree: two meters at one unit answer by turns."""
-
-
-PHASE_VOLTAGES = ("1-0:32.7.0", "1-0:52.7.0", "1-0:72.7.0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,14 +241,9 @@ def _plausible(model: MeterModel, words: Words) -> bool:
 
 
 def _dead_phase(model: MeterModel, words: Words) -> bool:
-    for quantity in PHASE_VOLTAGES:
-        try:
-            value = _value(model, quantity, words)
-        except KeyError:
-            continue
-        if not isinstance(value, Number) or value.mantissa == 0:
-            return True
-    return False
+    voltages = (r.quantity for r in model.registers if is_phase_voltage(Quantity.of(r.quantity)))
+    values = (_value(model, quantity, words) for quantity in voltages)
+    return any(not isinstance(value, Number) or value.mantissa == 0 for value in values)
 
 
 def _value(model: MeterModel, quantity: str, words: Words) -> Value:

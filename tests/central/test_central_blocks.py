@@ -70,6 +70,24 @@ def test_captures_of_blocks_are_stored_and_read_back_whole(ledger: Ledger) -> No
     assert handled.journals["j-1"].holes == ((1, 16),)
 
 
+def test_of_many_that_come_at_once_those_are_stored_that_are_new(ledger: Ledger) -> None:
+    """More than one statement takes, of one moment: what was there, the newer revision of one, and what is new."""
+    first = [block_load(number) for number in range(0, 60, 2)]
+    assert send(ledger, batch_of(encoded(*first))).result.stored == 30
+    changed = block_load(10, values=((ENERGY, Number(9, 0, "Wh")), *block_load(10).values[1:]))
+    again = batch_of(encoded(*(block_load(number) for number in range(60) if number != 10)), first=100)
+    done = send(ledger, again).result
+    assert (done.stored, done.repeated, done.revised) == (30, 29, 0)
+    payload = batch_of(encoded(changed), first=200)
+    revised = payload.replace(b'"}]}]', b'","value_rev":2}]}]')
+    assert revised != payload
+    done = send(ledger, revised).result
+    assert (done.stored, done.repeated, done.revised) == (0, 0, 1)
+    held = ledger.captures.between()
+    assert [one.at for one in held] == [block_load(number).at for number in range(60)]
+    assert [one.message.values[0].value for one in held][9:12] == ["421", "9", "423"]
+
+
 def test_layouts_and_holders_are_kept_once(ledger: Ledger) -> None:
     send(ledger, batch_of(encoded(*DAY)))
     send(ledger, batch_of(encoded(block_load(7)), first=30))

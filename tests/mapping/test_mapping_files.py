@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import random
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
 from mapping import sheets
 from mapping.errors import FileRefused
@@ -197,3 +201,62 @@ def test_any_file_is_planned_or_refused(
         except FileRefused:
             continue
         assert len({r.line for r in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_workbook_is_read_or_refused(tmp_path: Path, seed: int) -> None:
+    """Octets changed anywhere in it, and letters changed inside one of its parts."""
+    chance = random.Random(seed)
+    path = tmp_path / "whole.xlsx"
+    book = Workbook()
+    for row in (HEADER, *(("K1", 1234567890 + i) for i in range(9))):
+        book.active.append(row)
+    book.save(path)
+    octets = bytearray(path.read_bytes())
+    if seed % 2:
+        for _ in range(chance.choice((1, 3, 30))):
+            octets[chance.randrange(len(octets))] = chance.randrange(256)
+    else:
+        made = io.BytesIO()
+        with zipfile.ZipFile(path) as packed, zipfile.ZipFile(made, "w") as other:
+            victim = chance.choice(packed.namelist())
+            for name in packed.namelist():
+                part = bytearray(packed.read(name))
+                for _ in range(chance.choice((1, 5, 50)) if name == victim else 0):
+                    part[chance.randrange(len(part))] = chance.randrange(32, 127)
+                other.writestr(name, bytes(part))
+        octets = bytearray(made.getvalue())
+    path.write_bytes(octets)
+    try:
+        table = read_table(path, HEADER)
+    except FileRefused:
+        return
+    assert table.header == HEADER
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.xlsx"
+    book = Workbook()
+    book.active.append(HEADER)
+    book.save(path)
+    assert read_table(path, HEADER).rows == []
+    monkeypatch.setattr("mapping.workbooks.MAX_UNPACKED", 1_000)
+    with pytest.raises(FileRefused) as caught:
+        read_table(path, HEADER)
+    assert caught.value.code == "TOO_LARGE"
+
+
+def test_a_workbook_with_several_sheets_must_be_told_which(tmp_path: Path) -> None:
+    path = tmp_path / "two.xlsx"
+    book = Workbook()
+    for sheet in (book.active, book.create_sheet("second")):
+        sheet.append(HEADER)
+        sheet.append(("K1", datetime(2026, 1, 2)))
+    book.save(path)
+    with pytest.raises(FileRefused) as caught:
+        read_table(path, HEADER)
+    assert caught.value.code == "SHEETS"
+    with sheets.open_sheet(path, sheets.Dress(sheet="second")) as sheet:
+        assert [row.cells for row in sheet.rows] == [("K1", "2026-01-02")]

@@ -408,10 +408,13 @@ def test_kept_plans_are_bounded_and_the_oldest_go(
 ) -> None:
     monkeypatch.setattr("mapping.rekey_plan.KEPT_PLANS", 2)
     folder = tmp_path / "plans"
+    with planned(store, put(tmp_path, f"{TOWN[9].old},{TOWN[9].new}"), folder=folder, part=True) as plan:
+        schedule(plan, at=NOW + timedelta(days=1), by="clerk", approver="chief")
+        waiting = plan.fingerprint
     prints = []
     for i in range(4):
         with planned(store, put(tmp_path, f"{TOWN[i].old},{TOWN[i].new}"), folder=folder, part=True) as plan:
             prints.append(plan.fingerprint)
-    assert [path.stem for path in kept_plans(folder)] == prints[:1:-1]
+    assert [path.stem for path in kept_plans(folder)] == [*prints[:1:-1], waiting]
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700

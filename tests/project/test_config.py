@@ -282,3 +282,18 @@ def test_the_old_single_verify_key_and_the_list_are_one_list() -> None:
     assert DirectorySection(verify_key_ref="a").verify_refs() == ("a",)
     assert DirectorySection(verify_key_refs=("b",)).verify_refs() == ("b",)
     assert DirectorySection().verify_refs() == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[clocks]\n[time]\ntrust = "host"\n', "a host whose clock is taken on trust"),
+        ("[clocks]\nleast = 60\nmost = 60\n", "`most` is above `least`"),
+        ("[clocks]\nmargin = 400\nstep = 200\n", "leave no moment in a quarter of an hour"),
+    ],
+)
+def test_corrections_of_clocks_that_cannot_be_are_refused(tmp_path: Path, more: str, words: str) -> None:
+    with pytest.raises(ConfigMistakes) as told:
+        load(write(tmp_path, GOOD + more))
+    assert words in str(told.value)
+    assert load(write(tmp_path, f"{GOOD}[clocks]\n")).clocks is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -26,13 +27,14 @@ class _Selector(selectors.PollSelector):
     def __init__(self, settled: float) -> None:
         super().__init__()
         self.now = 0.0
-        self._settled = settled
+        self.settled = settled
+        self.idle: Callable[[], bool] = lambda: False
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None or timeout <= 0:
             self.now += TURN
             return super().select(timeout)
-        events = super().select(self._settled)
+        events = super().select(0 if self.idle() else self.settled)
         self.now += TURN if events else timeout
         return events
 
@@ -51,6 +53,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
+    def settle_in(self, seconds: float, *, idle: Callable[[], bool]) -> None:
+        """Take what was sent as arrived after so many real seconds, at once while `idle`: so weeks may pass."""
+        self._virtual.settled, self._virtual.idle = seconds, idle
+
     @property
     def passed(self) -> timedelta:
         """The virtual time since the loop was made."""
@@ -58,15 +64,23 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """A gateway's clock, disciplined, that goes with the virtual time of the running loop; it begins at `begin`."""
+    """A gateway's clock, disciplined, that goes with the virtual time of the running loop; it begins at `begin`.
+
+    Threads may ask it, too, where it was made in the loop, or asked there once.
+    """
 
     def __init__(self, begin: datetime) -> None:
         self._begin = begin
+        self._loop: VirtualTimeLoop | None = None
+        with suppress(RuntimeError):
+            self.now()
 
     def now(self) -> datetime:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualTimeLoop)
-        return self._begin + loop.passed
+        if self._loop is None:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            self._loop = loop
+        return self._begin + self._loop.passed
 
     def disciplined(self) -> bool:
         return True

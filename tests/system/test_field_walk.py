@@ -185,6 +185,11 @@ async def test_an_unknown_meter_is_added_to_a_running_edge(tmp_path: Path, cli: 
         assert found[1]["model"] is None
         # 2. and 3. A model for it, tried before anything is stored.
         (tmp_path / "models" / "acme-em1.toml").write_text(MODEL, encoding="utf-8")
+        image = tmp_path / "acme-em1.txt"
+        await here.run("models", "image", "bus-1", 7, "3:0-20", "--write", image)
+        words = ("models", "check", tmp_path / "models" / "acme-em1.toml", "--image", image)
+        checked = await asyncio.to_thread(cli, *words, code=0)
+        assert "231400 Wh" in checked.out
         where = f"serial://{here.device}"
         (row,) = await here.json("read", where, "instantaneous", "--unit", 7, "--model", "acme-em1")
         assert row["values"]["1-0:1.8.0*255"] == "231400 Wh"
@@ -201,7 +206,7 @@ async def test_an_unknown_meter_is_added_to_a_running_edge(tmp_path: Path, cli: 
         assert said == f"{NEW}: new on line bus-1, read at once\n"
         await until(lambda: here.stored(NEW), here.edge.tail)
         # 6. Bound to its house, with proof, through a turn on the same bus.
-        words = (
+        commission = (
             "commission",
             NEW,
             "--usage-point",
@@ -210,7 +215,7 @@ async def test_an_unknown_meter_is_added_to_a_running_edge(tmp_path: Path, cli: 
             "--central",
             tmp_path / "central",
         )
-        proof = await here.json(*words)
+        proof = await here.json(*commission)
         assert (proof["nameplate"], proof["energy"]) == (NEW, "231400 Wh")
         assert here.edge.starts == 1
         assert here.edge.running

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from gateway.central.ledger.records import IngestResult, ReceivedBatch
 from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values, write
@@ -58,19 +59,38 @@ def store_captures(
     captures was judged.
     """
     by_id = {row.capture_id: row for row in rows}
-    work = _Work({row.capture_id: row for row in held_rows(connection, captures, list(by_id))}, layouts)
-    if not work.current and len(by_id) == len(rows):
-        work.new, work.stored = by_id, len(rows)  # nothing of it is there, as nearly always
-    else:
-        for row in rows:
-            _place(connection, work, row)
-    write(connection, captures, CaptureRow._fields, list(work.new.values()))
+    work = _Work({}, layouts)
+    once = len(by_id) == len(rows)
+    if once:
+        work.new = _insert_new(connection, by_id)
+        work.stored = len(work.new)
+        rows = [] if work.stored == len(rows) else [row for row in rows if row.capture_id not in work.new]
+    for held in held_rows(connection, captures, [row.capture_id for row in rows]):
+        work.current[held.capture_id] = held
+    for row in rows:
+        _place(connection, work, row)
+    if not once:
+        write(connection, captures, CaptureRow._fields, list(work.new.values()))
     write(connection, superseded, CaptureRow._fields, work.added_older)
     if work.changed:
         rewrite(connection, captures, work.changed.values())
     note(connection, work.new.values(), work.changed, judged_by)
     hold(connection, work.new.values(), work.changed)
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
+
+
+# Made once, as every transaction asks it.
+_NEWEST: Final = select(func.max(captures.c.id))
+
+
+def _insert_new(connection: Connection, rows: dict[str, CaptureRow]) -> dict[str, CaptureRow]:
+    """Insert those of the rows, by capture_id, whose capture is not there; return them."""
+    # To insert looks each of them up, and mostly none is there: to look them up first does it twice.
+    before = connection.execute(_NEWEST).scalar() or 0
+    if write(connection, captures, CaptureRow._fields, list(rows.values()), unless="capture_id") == len(rows):
+        return rows
+    made = connection.execute(select(captures.c.capture_id).where(captures.c.id > before)).scalars()
+    return {capture_id: rows[capture_id] for capture_id in made}
 
 
 def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:

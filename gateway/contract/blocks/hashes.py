@@ -26,3 +26,11 @@ def is_repeat(held: bytes, new: bytes) -> bool:
     What was settled is never made provisional again by the same values.
     """
     return held == new or (held[:-1] == new[:-1] and bool(held) and held[-1] == new[-1] | 1)
+
+
+def has_other_values(held: bytes, new: bytes) -> bool:
+    """Say whether a capture has other values than the one that is held, by their hashes.
+
+    That is not known of one that is asked for once more whatever it holds (an empty hash), or is held by an older hash.
+    """
+    return len(held) == len(new) and held[:-1] != new[:-1]

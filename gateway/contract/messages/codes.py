@@ -67,6 +67,8 @@ GATEWAY_EVENTS: Final[Codes] = MappingProxyType(
         RemarkWord.WENT_AHEAD: "a register stayed at a far higher value, which is believed from here on",
         RemarkWord.METER_CHANGED: "another meter answers: what was read since the last proof is nobody's",
         RemarkWord.METER_UPDATED: "a meter without a serial shows another mark, and its energy goes on: the same meter",
+        RemarkWord.CLOCK_CORRECTED: "the gateway moved the meter's clock: how far it was ahead before, and is now",
+        RemarkWord.CLOCK_NOT_CORRECTED: "the meter did not take a correction of its clock, or made another time of it",
     }
 )
 GAP_REASONS: Final[Codes] = MappingProxyType(
@@ -85,7 +87,10 @@ ALARM_CODES: Final[Codes] = MappingProxyType(
         "capture_list_full": "the list of captures is at its bound and forgets some that a meter may still hold",
         "message_refused": "the broker does not take messages on a topic, or grant a subscription; all others go on",
         "lost_on_the_way": "the broker takes entries and does not deliver them: its access rules or limits drop them",
+        "captures_revised": "what a meter stored was read again and is not what it had been: revisions were delivered",
         "captures_refused": "captures were refused since they lie where the list of captures was forgotten",
+        "clock_drift": "clocks of meters are further off than is corrected by itself: they are set by order",
+        "clock_not_corrected": "meters did not take a correction of their clock",
         "counter_not_believed": "a meter showed an invocation counter far above ours, which was not followed",
         "dead_letters": "a peer refused entries for good",
         "disk_low": "the disk of the journal is nearly full",

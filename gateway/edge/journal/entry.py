@@ -37,13 +37,15 @@ class JournalBatch(Struct, frozen=True, kw_only=True):
     """What one append makes durable together: all of it or nothing.
 
     `watermarks` are (meter, profile, instant). Without `revise` a capture that is there already stays as it
-    is: what a meter pushed may hold less than what was read from it.
+    is: what a meter pushed may hold less than what was read from it. `stored` rows are from a meter's memory: one that
+    has other values than before is told, too.
     """
 
     blocks: tuple[EncodedBlock, ...] = ()
     watermarks: tuple[tuple[str, str, datetime], ...] = ()
     gaps: tuple[GapRecord, ...] = ()
     revise: bool = True
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

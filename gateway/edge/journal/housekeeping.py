@@ -38,6 +38,8 @@ ACK_PATIENCE = timedelta(hours=1)
 """How long a consumer may leave what was delivered unacknowledged before an alarm says so."""
 ACK_PATIENCE_REAL = 60.0
 """The same in seconds of real time: a simulated hour passes too fast for anybody."""
+REVISED_TOLD = timedelta(days=1)
+"""How long it is told that a row was read again with other values."""
 DISK_LOW = 64 << 20
 """Free octets of the disk below which an alarm is raised."""
 SPARE_PAGES = 64
@@ -72,6 +74,8 @@ class Housekeeping:
         self._note_at = time.monotonic() + NOTE_EVERY
         self._behind: dict[str, tuple[int, float]] = {}
         self._refused_told_at = 0.0
+        self._revised = 0
+        self._revised_at: datetime | None = None
 
     def tell_opening(self) -> None:
         """Let what opening found stand as alarms for this run."""
@@ -326,12 +330,30 @@ class Housekeeping:
                 "captures_refused", count=captures, error="older than what the list of captures keeps"
             )
 
+    def note_revised(self, rows: Sequence[tuple[str, str, datetime]]) -> None:
+        """Tell of rows (meter, profile, instant) of meters' memories that are not what they were."""
+        self._revised += len(rows)
+        self._revised_at = self._clock.now()
+        meter, profile, at = rows[-1]
+        log.warning("captures_revised", count=len(rows), meter=meter, profile=profile, at=at.isoformat())
+        text = (
+            f"{self._revised} rows of meters' memories were read again and have other values than before, the last:"
+            f" {profile} of {meter} at {at:%Y-%m-%d %H:%M} UTC; both are delivered, the later as a revision"
+        )
+        self._board.alarm("captures_revised", text, self._revised_at)
+
+    def _look_at_revised(self) -> None:
+        if self._revised_at is not None and self._clock.now() - self._revised_at > REVISED_TOLD:
+            self._revised, self._revised_at = 0, None
+            self._board.calm("captures_revised")
+
     def _look(self) -> bool:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             self._look_at_disk()
             self._look_at_consumers(now)
+            self._look_at_revised()
         if now >= self._note_at:
             self._note_at = now + NOTE_EVERY
             self._store.sync_generation()

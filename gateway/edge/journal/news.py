@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from operator import lt
 
 from msgspec import structs
 
 from gateway.contract.blocks import EncodedBlock, EncodedRow, revised
-from gateway.contract.blocks.hashes import is_repeat
+from gateway.contract.blocks.hashes import has_other_values, is_repeat
 from gateway.edge.journal.captures import CaptureList
 from gateway.edge.journal.packed import Known
 from gateway.edge.journal.version_1 import OLD_HASH, hash_of_version_1
+from protocols.reading import ProfileName
+
+_REREAD = frozenset({ProfileName.BLOCK_LOAD.value, ProfileName.DAILY.value, ProfileName.BILLING.value})
 
 
 class News:
@@ -24,13 +28,15 @@ class News:
         self._captures = captures
         self._packs: dict[int, list[dict[bytes, bytes]]] = {}
         self.changed: Known = {}
+        self.other_values: list[tuple[str, str, datetime]] = []
+        """Meter, profile and instant of stored rows that were read again and say something else."""
         self.fresh = self.repeats = self.revisions = self.forgotten = 0
 
     def packs(self) -> list[dict[bytes, bytes]]:
         """Return new captures, packed as their blocks brought them."""
         return [pack for packs in self._packs.values() for pack in packs]
 
-    def of(self, block: EncodedBlock, *, revise: bool) -> Sequence[EncodedRow]:
+    def of(self, block: EncodedBlock, *, revise: bool, stored: bool = False) -> Sequence[EncodedRow]:
         """Return the rows that are to be journaled: new ones, and revisions as such; all of them where all are new."""
         captures, template = self._captures, block.template
         number = captures.stream((template.meter, template.layout.profile))
@@ -44,10 +50,10 @@ class News:
                 pack = {key: row.value_hash for key, row in zip(keys, block.rows, strict=True)}
                 self._packs.setdefault(number, []).append(pack)
             return block.rows
-        return self._looked_up(number, keys, block, revise=revise)
+        return self._looked_up(number, keys, block, revise=revise, stored=stored)
 
     def _looked_up(
-        self, number: int, keys: Sequence[bytes], block: EncodedBlock, *, revise: bool
+        self, number: int, keys: Sequence[bytes], block: EncodedBlock, *, revise: bool, stored: bool
     ) -> Sequence[EncodedRow]:
         captures, changed = self._captures, self.changed
         # Of two that are alike in one group the second is a repeat.
@@ -71,6 +77,12 @@ class News:
             else:
                 plain = False
                 self.revisions += 1
+                if (
+                    stored
+                    and block.template.layout.profile in _REREAD
+                    and has_other_values(old[0], row.value_hash)
+                ):
+                    self.other_values.append((block.template.meter, block.template.layout.profile, row.at))
                 changed[key] = (row.value_hash, old[1] + 1)
                 row = structs.replace(row, body=revised(row.body, old[1] + 1))
             taken.append(row)

@@ -48,7 +48,8 @@ ORDER = "read again "
 class Applied:
     """What one transaction did: a range per batch, the new entries, and counts.
 
-    `forgotten` captures were refused: they lie where the list of captures was forgotten.
+    `forgotten` captures were refused: they lie where the list of captures was forgotten. `other_values` are meter,
+    profile and instant of rows of meters' memories that are not what they were.
     """
 
     ranges: list[SeqRange] = field(default_factory=list)
@@ -56,6 +57,7 @@ class Applied:
     repeats: int = 0
     revisions: int = 0
     forgotten: int = 0
+    other_values: list[tuple[str, str, datetime]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -211,7 +213,7 @@ class JournalStore:
         for batch in batches:
             first = seq + 1
             for block in batch.blocks:
-                taken = news.of(block, revise=batch.revise)
+                taken = news.of(block, revise=batch.revise, stored=batch.stored)
                 if not taken:
                     continue
                 body = block.body(None if taken is block.rows else [row.body for row in taken])
@@ -232,6 +234,7 @@ class JournalStore:
         self.entries.store(rows)
         self.captures.store(news.changed, news.packs(), news.fresh, now)
         done.repeats, done.revisions, done.forgotten = news.repeats, news.revisions, news.forgotten
+        done.other_values = news.other_values
         return seq
 
     def _row(

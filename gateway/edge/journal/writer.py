@@ -423,6 +423,8 @@ class JournalWriter:
     def _note_commit(self, appends: int, done: Applied) -> None:
         if done.forgotten:
             self._house.note_refused(done.forgotten)
+        if done.other_values:
+            self._house.note_revised(done.other_values)
         self._board.count(
             commits=1,
             appends=appends,

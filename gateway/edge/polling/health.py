@@ -82,6 +82,7 @@ class PollerStatistics:
 
     `sessions` with meters go on now, `sessions_waiting` wait until admission control lets them begin. Meters that did
     not answer took `dead_seconds` of their lines, most of it idle; others waited `dead_cost_seconds` for them.
+    `clocks_off` meters' clocks wait for an order; the others count corrections that meters took, or did not.
     """
 
     meters: Mapping[str, MeterHealth]
@@ -95,6 +96,9 @@ class PollerStatistics:
     sessions_waiting: int = 0
     dead_seconds: float = 0.0
     dead_cost_seconds: float = 0.0
+    clocks_off: int = 0
+    clocks_corrected: int = 0
+    clocks_not_corrected: int = 0
 
     @property
     def silent(self) -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter
 
+from gateway.edge.polling.clock_corrections import ClockNote
+from gateway.edge.polling.descent import Descent
 from protocols.dlms.objects.object_list import ObjectEntry
 from protocols.dlms.reading.known_meter import KnownMeter
 from protocols.dlms.reading.layout_cache import KnownLayout
@@ -19,7 +21,16 @@ from protocols.modbus.belief.meter_memory import MeterMemory
 from protocols.modbus.planning.known_meter import KnownModbusMeter
 
 Key = tuple[str, str, str]
-Learned = KnownLayout | KnownMeter | TakenLogs | tuple[ObjectEntry, ...] | KnownModbusMeter | MeterMemory
+Learned = (
+    KnownLayout
+    | KnownMeter
+    | TakenLogs
+    | tuple[ObjectEntry, ...]
+    | KnownModbusMeter
+    | MeterMemory
+    | ClockNote
+    | Descent
+)
 _KINDS: dict[str, TypeAdapter[Learned]] = {
     "layout": TypeAdapter(KnownLayout),
     "meter": TypeAdapter(KnownMeter),
@@ -27,6 +38,8 @@ _KINDS: dict[str, TypeAdapter[Learned]] = {
     "objects": TypeAdapter(tuple[ObjectEntry, ...]),
     "modbus": TypeAdapter(KnownModbusMeter),
     "memory": TypeAdapter(MeterMemory),
+    "clock": TypeAdapter(ClockNote),
+    "descent": TypeAdapter(Descent),
 }
 VERSION = 2
 """Of what the file holds; a file of another version is begun anew."""
@@ -136,6 +149,10 @@ def _kind_of(learned: Learned) -> str:
             return "modbus"
         case MeterMemory():
             return "memory"
+        case ClockNote():
+            return "clock"
+        case Descent():
+            return "descent"
     return "objects"
 
 

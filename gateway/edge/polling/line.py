@@ -251,6 +251,20 @@ class LinePoll:
         """Say whether anybody beside a meter waits for the line."""
         return self._state.is_wanted(self._clock.now(), meter)
 
+    def lasts(self, poll: MeterPoll, claim: Claim) -> Callable[[], bool]:
+        """Return what says whether one more part of a meter's memory may be read in its turn.
+
+        Where nobody else waits; and a turn that was given for the memory reads a part of it at least.
+        """
+        given = claim.urgency is Urgency.BACKFILL
+
+        def more() -> bool:
+            nonlocal given
+            first, given = given, False
+            return first or not self.is_wanted(poll.meter.meter)
+
+        return more
+
     def revive(self) -> None:
         """Try all silent meters at once."""
         if self._state.revive(self._clock.now()):

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway.edge.polling.clock_corrections import ClockCorrections
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.health import (
     MeterHealth,
@@ -21,7 +22,8 @@ from gateway.edge.polling.health import (
     state_of,
 )
 from gateway.edge.polling.pace import MeterPace
-from gateway.edge.polling.rhythm import Span
+from gateway.edge.polling.recognise import recognise
+from gateway.edge.polling.rhythm import DEFAULT_BLOCK, Span
 from gateway.edge.polling.schedule import LAST_RETRY, PolledMeter, Schedule
 from gateway.edge.polling.takings import Takings
 from gateway.edge.polling.turns import NEVER
@@ -40,6 +42,8 @@ from protocols.session import Clock, MeterSession, Visit
 
 POLL_ATTEMPT = 1_800.0
 """Seconds after which one session is cut off: a meter that dribbles must not hold its line for ever."""
+CLOCK_ATTEMPT = 60.0
+"""Seconds after which the correction of a clock is cut off."""
 MISMATCH_PROBE = 900.0
 """Seconds: where another meter answers nothing is read; its identity is asked this rarely."""
 log = structlog.get_logger("gateway.edge.polling")
@@ -73,6 +77,8 @@ class MeterPoll:
         clock: Clock,
         schedule: Schedule,
         clocks: MeterClocks,
+        corrections: ClockCorrections,
+        open_setter: OpenMeter | None = None,
         journaled: Journaled,
         owed: Callable[[], float] = lambda: 0.0,
         learn: Learn | None = None,
@@ -87,6 +93,8 @@ class MeterPoll:
         self._clock = clock
         self._learn = learn
         self._clocks = clocks
+        self._corrections = corrections
+        self._open_setter = open_setter or open_meter
         self._journaled = journaled
         self._owed = owed
         self._since = clock.now()
@@ -148,7 +156,7 @@ class MeterPoll:
             ):
                 # Who it is comes first (a meter was exchanged, an address given twice): nothing may be read
                 # into another's account. Then its clock, on which hangs what the rows' times are worth.
-                await self._recognise(session)
+                await recognise(session, self.meter.meter)
                 clock = await self._check_clock(session)
                 if self._learn is not None:
                     await self._learn(self.meter.meter, session)
@@ -174,6 +182,31 @@ class MeterPoll:
             error_code=health_code(self.error),
             error=None if self.error is None else str(self.error) or type(self.error).__name__,
         )
+
+    async def correct_clock(self) -> None:
+        """Open a session and put the meter's clock right by a little, if that is still wanted; raises nothing."""
+        self.pace.clock_at = None
+        meter, again = self.meter, None
+        try:
+            async with asyncio.timeout(CLOCK_ATTEMPT), self._open_setter(visit=Visit()) as session:
+                await recognise(session, meter.meter)
+                told, again = await self._corrections.correct(
+                    session, meter.meter, meter.spec.time_zone(), self._period()
+                )
+            if told is not None:
+                await self._collector.tell(meter.meter, told)
+        except JournalError as error:
+            log.error("clock_correction_not_kept", **self._where(), error=str(error))
+        except IdentityMismatch:
+            self.pace.due_now(self._clock.now())  # its poll settles that
+        except Exception as error:  # noqa: BLE001 - a driver's bug with one meter must not stop the others
+            self._failed(error, None)
+        self.pace.clock_at = again
+
+    def _period(self) -> timedelta | None:
+        if ProfileName.BLOCK_LOAD in self.pace.unsupported:
+            return DEFAULT_BLOCK
+        return self._collector.period(self.meter)
 
     async def _settle_identity(self, was: PollState) -> None:
         """Where another Modbus meter answers now, it may have given what was read since the last proof."""
@@ -225,16 +258,6 @@ class MeterPoll:
             self.pace.due_again(profiles, self._clock.now())
         self._journaled(new, error)
 
-    async def _recognise(self, session: MeterSession) -> None:
-        """Make sure that the right meter answers, before anything is read."""
-        try:
-            nameplate = await session.identify()
-        except NotSupported:
-            return  # a model without a serial register: the configuration stands for it
-        expected = self.meter.meter.partition(":")[2]
-        if expected and nameplate.serial and nameplate.serial.strip() != expected:
-            raise IdentityMismatch(expected=self.meter.meter, found=nameplate.meter_id)
-
     async def _check_clock(self, session: MeterSession) -> MeterEvidence:
         """Look at the meter's clock; return what that says of its rows.
 
@@ -254,6 +277,9 @@ class MeterPoll:
             # Whoever does not know the time cannot say whose clock is wrong, nor that one should be set.
             self._seen_clock = self._clock_trusted = None
             return evidence
+        self.pace.clock_at = self._corrections.seen(
+            self.meter.meter, seen, self.meter.spec.time_zone(), self._period()
+        )
         before = self._clock_trusted
         self._seen_clock, self._clock_trusted = seen, evidence.trusted
         if before is not False and not self._clock_trusted:

@@ -22,6 +22,10 @@ MOST_PATIENCE = timedelta(minutes=30)
 """Time after which anything due is late, though it be read once a week."""
 FIRST_SILENCE = 2.0
 """Seconds that an attempt without an answer takes before one was seen."""
+CLOCK_WITHIN = timedelta(hours=1)
+"""Time after which the correction of a clock is late: of several the one that waited longest goes first."""
+CLOCK_TAKES = 10.0
+"""Seconds that the correction of a clock may take."""
 BACKFILL_WITHIN = timedelta(hours=1)
 """Time after which the rest of a memory is late: of several the one that waited longest goes first."""
 FIRST_WINDOW = 20.0
@@ -56,6 +60,8 @@ class MeterPace:
         self._behind: set[ProfileName] = set()
         self._behind_since = EVER
         self._windows: deque[float] = deque([FIRST_WINDOW], maxlen=2)
+        self.clock_at: datetime | None = None
+        """When the meter's clock is to be corrected, None where it is not."""
         self._claim: Claim | None = None
         self._claimed_for = EVER
 
@@ -63,12 +69,11 @@ class MeterPace:
 
     def next_at(self) -> datetime:
         """Return when it wants to be asked next."""
-        fresh = (at for profile, at in self._due.items() if profile not in self._behind)
-        return max(self._retry_at or min(fresh, default=NEVER), self._barred_until)
+        return max(self._retry_at or min(self._due.values(), default=NEVER), self._barred_until)
 
     def due(self, now: datetime, *, rests: bool = True) -> list[ProfileName]:
-        """Return the profiles to read at `now`; without `rests` none of which only the rest of its memory is left."""
-        return [p for p, at in self._due.items() if at <= now and (rests or p not in self._behind)]
+        """Return the profiles to read at `now`; with `rests` those of which a part of the memory is left, too."""
+        return [p for p, at in self._due.items() if at <= now or (rests and p in self._behind)]
 
     def wanted(self, profiles: Sequence[ProfileName], now: datetime) -> list[ProfileName]:
         """Return those of some profiles that are worth asking for: not what the meter lacks."""
@@ -77,9 +82,18 @@ class MeterPace:
     def claims(self, not_before: datetime = EVER) -> Iterator[Claim]:
         """Yield what it wants of its line, and from when: no earlier than `not_before`.
 
-        Beside what is due that is the rest of a long memory, for which idle wire will do.
+        Beside what is due that is the rest of a long memory, and a clock to be corrected, for which idle wire will do.
         """
         yield self.claim(not_before)
+        if self.clock_at is not None and self._retry_at is None:
+            at = max(self.clock_at, self._barred_until, not_before)
+            yield Claim(
+                meter=self._meter.meter,
+                urgency=Urgency.CLOCK,
+                ready=at,
+                wanted_by=at + CLOCK_WITHIN,
+                worst=CLOCK_TAKES,
+            )
         if self._behind and self._retry_at is None:
             at = max(self._behind_since, self._barred_until, not_before)
             yield Claim(
@@ -156,16 +170,20 @@ class MeterPace:
         self._claim = None
         self.unsupported.discard(profile)
         self._behind.discard(profile)
+        self._next(profile, now)
+
+    def _next(self, profile: ProfileName, now: datetime) -> None:
         if profile in self._due:
             self._due[profile] = self._schedule.next_due(
                 profile, now, self._meter.spec.zone, self._meter.meter
             )
 
     def behind(self, profile: ProfileName, now: datetime) -> None:
-        """Note that a stored profile was read in part: the rest can wait for idle wire."""
+        """Note that a stored profile was read in part: the rest can wait for idle wire, what is new is due as ever."""
         self._claim = None
         self._behind.add(profile)
         self._behind_since = now
+        self._next(profile, now)
 
     def window_took(self, seconds: float) -> None:
         """Note how long a visit for such a rest took the line."""

@@ -11,14 +11,15 @@ from functools import partial
 from gateway.backoff import Backoff
 from gateway.edge.polling.admission import Urgency
 from gateway.edge.polling.changes import HealthChanges, Subject
+from gateway.edge.polling.clock_corrections import ClockCorrections
 from gateway.edge.polling.collect import Collector
 from gateway.edge.polling.doors import Doors
 from gateway.edge.polling.health import LineHealth, MeterHealth, MeterReport, PollerStatistics, PollReport
 from gateway.edge.polling.line import LinePoll, Turn
-from gateway.edge.polling.line_state import REVIVE_EVERY
 from gateway.edge.polling.means import OpenSession, PushingMeters
 from gateway.edge.polling.meter import MeterPoll
 from gateway.edge.polling.rests import Rests
+from gateway.edge.polling.revivals import Revivals
 from gateway.edge.polling.rhythm import Span
 from gateway.edge.polling.schedule import PolledMeter, Schedule
 from gateway.edge.polling.turns import Claim
@@ -63,11 +64,13 @@ class Poller:
         schedule: Schedule,
         pushing: PushingMeters,
         doors: Doors | None = None,
+        corrections: ClockCorrections | None = None,
     ) -> None:
         self._context = context
         self._clock = context.clock
         self._clocks = MeterClocks(self._clock)
         self._doors = doors or Doors()
+        self.clocks = corrections or ClockCorrections(self._clock, {})
         self._collector = collector
         self._open_session = open_session
         self._schedule = schedule
@@ -75,7 +78,7 @@ class Poller:
         self._meters: dict[str, MeterPoll] = {}
         self._lines: dict[str, LinePoll] = {}
         self._retries: dict[str, Backoff] = {}
-        self._revived: dict[str, datetime] = {}
+        self._revivals = Revivals(self._clock)
         self._running: tuple[asyncio.TaskGroup, Rests] | None = None
         self.paused: str | None = None
         self.paused_since: datetime | None = None
@@ -136,6 +139,10 @@ class Poller:
             schedule=self._schedule,
             learn=self._pushing.learn if meter.meter in self._pushing.meters else None,
             clocks=self._clocks,
+            corrections=self.clocks,
+            open_setter=None
+            if meter.setter is None
+            else partial(self._open_session, state.line, meter.setter, self._context),
             journaled=partial(self._journaled, state),
             owed=partial(answers_owed, state.line, meter.spec),
         )
@@ -150,6 +157,7 @@ class Poller:
         poll = self._meters.pop(meter)
         self._lines[poll.meter.line].remove(meter)
         self.changes.forget(Subject.METER, meter)
+        self.clocks.forget(meter)
         async with poll.lock:
             await poll.settled()
             return poll.meter
@@ -173,6 +181,7 @@ class Poller:
             del self._meters[meter]
             state.remove(meter)
             self.changes.forget(Subject.METER, meter)
+            self.clocks.forget(meter)
         self.changes.forget(Subject.LINE, name)
         await state.close()
         for poll in polls:
@@ -246,6 +255,11 @@ class Poller:
         """Say whether a profile of a meter is read here."""
         return meter in self._meters and profile in self._meters[meter].meter.profiles
 
+    @property
+    def under_way(self) -> bool:
+        """Whether readings of any meter are on their way into the journal."""
+        return any(poll.under_way for poll in self._meters.values())
+
     def busy(self, line: str) -> object:
         """Return a mark that changes while a line's conversation makes progress; None when it has none."""
         state = self._lines[line]
@@ -289,6 +303,9 @@ class Poller:
             sessions_waiting=self._doors.waiting,
             dead_seconds=sum(line.dead_seconds for line in lines.values()),
             dead_cost_seconds=sum(line.dead_cost_seconds for line in lines.values()),
+            clocks_off=len(self.clocks.off),
+            clocks_corrected=self.clocks.corrected,
+            clocks_not_corrected=self.clocks.refused,
         )
 
     def meter(self, name: str) -> MeterHealth:
@@ -334,24 +351,28 @@ class Poller:
                 report = await poll.attempt(profiles, span)
                 came_back = state.heard(poll, before, was_dead=was_dead)
         if came_back:
-            self._power_is_back(poll)
+            self._revivals.power_is_back(poll.meter.route, self._lines.values())
         self._tell(state, poll)
         await poll.durable()
         return report
 
     async def _poll_due(self, state: LinePoll, poll: MeterPoll, claim: Claim) -> None:
         """Read what is due of a meter whose turn it is."""
-        with state.conversation(f"reading {poll.meter.meter}"):
+        clock = claim.urgency is Urgency.CLOCK
+        with state.conversation(f"{'the clock of' if clock else 'reading'} {poll.meter.meter}"):
             async with poll.lock:
                 before = self._clock.now()
                 try:
-                    due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
-                    await poll.attempt(due, more=lambda: not state.is_wanted(poll.meter.meter))
+                    if clock:
+                        await poll.correct_clock()
+                    else:
+                        due = poll.pace.due(before, rests=claim.urgency is not Urgency.DUE)
+                        await poll.attempt(due, more=state.lasts(poll, claim))
                 except JournalError:
                     return  # `_journaled` hears it, too
             came_back = state.attempted(poll, claim, before)
         if came_back:
-            self._power_is_back(poll)
+            self._revivals.power_is_back(poll.meter.route, self._lines.values())
         self._tell(state, poll)
 
     def _journaled(self, state: LinePoll, new: int, error: JournalError | None) -> None:
@@ -369,19 +390,6 @@ class Poller:
             if new:
                 self.paused = self.paused_since = None
         state.wake()
-
-    def _power_is_back(self, poll: MeterPoll) -> None:
-        """Try the silent meters of the other lines that share a meter's way: a feeder or a concentrator is back."""
-        route, now = poll.meter.route, self._clock.now()
-        if route is None:
-            return
-        way = route.segment or route.host
-        if now < self._revived.get(way, now - REVIVE_EVERY) + REVIVE_EVERY:
-            return
-        self._revived[way] = now
-        for state in self._lines.values():
-            if (other := state.route) is not None and other.shares(route):
-                state.revive()
 
     def _tell(self, state: LinePoll, poll: MeterPoll) -> None:
         """Note the health of a meter and its line, unless they were taken away meanwhile."""

@@ -84,6 +84,7 @@ class PolledMeter:
     """One meter to poll: its identity `GEN:12345678`, its line's name, how to reach it, what to read.
 
     `route` is what its sessions share with those of other lines, None for a bus, which is a limit of its own.
+    `setter` is how it is met by the client that may set its clock, None for the one that reads.
     """
 
     meter: str
@@ -91,3 +92,4 @@ class PolledMeter:
     spec: MeterSpec
     profiles: tuple[ProfileName, ...]
     route: Route | None = None
+    setter: MeterSpec | None = None

@@ -34,11 +34,13 @@ class ReadingAppender:
         watermarks: tuple[tuple[str, str, datetime], ...] = (),
         gaps: tuple[GapRecord, ...] = (),
         revise: bool = True,
+        stored: bool = False,
     ) -> JournalBatch:
         """Stamp rows of one meter; return them with watermarks and gaps as what the journal makes durable together.
 
         `clock` is what was seen of the meter's clock. Without `revise` a row that is there
-        already stays as it is: what a meter pushed may hold less than what was read from it.
+        already stays as it is: what a meter pushed may hold less than what was read from it. `stored`: they are
+        from its memory, and one with other values than before is told.
 
         Raises MeterProtocolError for a row that is too long for a message.
         """
@@ -50,7 +52,9 @@ class ReadingAppender:
                     f"a row of {meter}, {block.template.layout.profile}, is longer than {MAX_BODY} octets"
                     " as a message"
                 )
-        return JournalBatch(blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise)
+        return JournalBatch(
+            blocks=blocks, watermarks=watermarks, gaps=gaps, revise=revise, stored=stored and bool(blocks)
+        )
 
     async def append(
         self, meter: str, rows: Sequence[ReadingSet], *, clock: MeterEvidence, revise: bool = True

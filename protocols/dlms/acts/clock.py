@@ -50,6 +50,31 @@ async def set_clock(
     return await write_judged(exchange, TIME, setting.wish, restore=setting.restore, show=setting.show)
 
 
+async def shift_clock(
+    exchange: ReadsAndWrites, now: Callable[[], datetime], zone: ZoneInfo, by: timedelta
+) -> Judgement:
+    """Move the meter's clock by `by` from what it shows, with the deviation and status that it shows.
+
+    No other form is tried: for a moment it could show another hour, and the meter close intervals. Where the clock
+    does not stand where it should (by half of `by` and a second, PLAINLY_OFF at most), the time that it showed is set
+    again, run on meanwhile. Raises what `write_judged` raises.
+    """
+    setting = _Setting(now, zone, max(PLAINLY_OFF, abs(by) / 2))
+
+    def wish(before: Data) -> Wish:
+        stood, shown, read_at = setting.off(before), _octets(before), now()
+        if stood is None:
+            raise MeterProtocolError(f"the meter's clock ({CLOCK} #2) shows no time")
+
+        def holds(found: Data) -> bool:
+            off = setting.off(found)
+            return off is not None and abs(off - stood - by) <= min(PLAINLY_OFF, abs(by) / 2 + STILL)
+
+        return Wish(forms=[lambda: octets(_run_on(shown, now() - read_at + by))], holds=holds)
+
+    return await write_judged(exchange, TIME, wish, restore=setting.restore, show=setting.show)
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     """What is wished for, and what is put back, as the time runs on."""
@@ -59,22 +84,22 @@ class _Setting:
     tolerance: timedelta
 
     def wish(self, before: Data) -> Wish:
-        stood = self._off(before)
+        stood = self.off(before)
 
         def holds(found: Data) -> bool:
-            off = self._off(found)
+            off = self.off(found)
             return off is not None and abs(off) <= self.tolerance and not _untouched(stood, off)
 
         return Wish(forms=self._forms(before, timedelta()), holds=holds)
 
     def restore(self, before: Data) -> Wish | None:
         """Put back what was shown, octet for octet: also where nothing is known of what the meter means by it."""
-        stood, shown, read_at = self._off(before), _octets(before), self.now()
+        stood, shown, read_at = self.off(before), _octets(before), self.now()
         if stood is None:
             return None
 
         def holds(found: Data) -> bool:
-            off = self._off(found)
+            off = self.off(found)
             return off is not None and abs(off - stood) <= self.tolerance
 
         def as_shown() -> Data:
@@ -86,11 +111,11 @@ class _Setting:
         written = cosem_time.octets_of(found)
         if written is None:
             return str(found)
-        off = self._off(found)
+        off = self.off(found)
         wall = cosem_time.decode(written, self.zone).wall
         return wall if off is None else f"{wall} ({off.total_seconds():+,.0f} s)"
 
-    def _off(self, found: Data) -> timedelta | None:
+    def off(self, found: Data) -> timedelta | None:
         """Return how far a clock is ahead; None where it shows no time."""
         shown = cosem_time.decode(_octets(found), self.zone).at
         return None if shown is None else shown - self.now()

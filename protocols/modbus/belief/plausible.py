@@ -144,13 +144,13 @@ def step(
     `turn` is the value in whose place it shows zero, where the model says so.
     """
     old, new = before.decimal(), value.decimal()
-    grain = _grain(rule, before, value)
+    wavers = grain(before, value, floating=rule.floating)
     hours = Decimal(str((abs(at - since) + SLACK).total_seconds())) / _HOUR
-    most = rule.power * hours + 2 * grain
+    most = rule.power * hours + 2 * wavers
     more = new - old
     if rule.money:
         return RemarkWord.ZEROED if not new and abs(old) > most else None
-    if more < -grain and rule.growing:
+    if more < -wavers and rule.growing:
         turns = [Decimal(count).scaleb(value.scaler) for count in rule.turns]
         if any(0 <= more + one <= most for one in (*turns, *([] if turn is None else [turn]))):
             return None
@@ -158,10 +158,10 @@ def step(
     return RemarkWord.JUMPED if abs(more) > most else None
 
 
-def _grain(rule: Rule, *values: Number) -> Decimal:
+def grain(*values: Number, floating: bool) -> Decimal:
     """Return by how much a register may waver: a digit, or the step of a 32-bit float of this size."""
     digit = max(Decimal(1).scaleb(value.scaler) for value in values)
-    if not rule.floating:
+    if not floating:
         return digit
     return digit + max(abs(value.decimal()) for value in values) * _FLOAT_STEP
 
@@ -250,7 +250,7 @@ def _confirmed(rule: Rule, known: Believed | None, value: Number, at: datetime) 
     if known is None:
         return Believed(value=value, at=at), False
     if rule.growing and value.decimal() < known.value.decimal():
-        if known.value.decimal() - value.decimal() > _grain(rule, known.value, value):
+        if known.value.decimal() - value.decimal() > grain(known.value, value, floating=rule.floating):
             return Believed(value=value, at=at), True
         value = known.value  # it wavers by a digit: a fall of many such must not go unseen
     return Believed(value=value, at=at, reads=min(known.reads + 1, ENOUGH)), False

@@ -57,12 +57,17 @@ class Rule:
     beside: tuple[Quantity, ...] = ()
 
 
+def is_phase_voltage(quantity: Quantity) -> bool:
+    """Say whether it is the voltage of one of three phases to neutral, now."""
+    return _is_live(quantity.obis) and quantity.obis.c in _PHASE_VOLTAGES
+
+
 def rules_of(model: MeterModel, sanctioned_load: Decimal | None = None) -> dict[Quantity, Rule]:
     """Return the rules of all numbers of a model; `sanctioned_load` of the meter is in kW (None: not known)."""
     power, most = largest_load(model, sanctioned_load), largest_load(model, None)
     probes = {Quantity.of(p.quantity): (_wider(p.low, SAG), _wider(p.high, SWELL)) for p in model.probe}
     quantities = {Quantity.of(r.quantity): r for r in model.registers}
-    phases = tuple(q for q in quantities if _is_live(q.obis) and q.obis.c in _PHASE_VOLTAGES)
+    phases = tuple(filter(is_phase_voltage, quantities))
     return {
         quantity: _rule(quantity, register, (power, most), probes.get(quantity), phases)
         for quantity, register in quantities.items()

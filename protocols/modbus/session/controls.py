@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from protocols.clock import Moment
@@ -78,6 +78,11 @@ class Controls:
         await self._unlock()
         words = encode_instant(self._model, write, Instant(at), self._zone)
         await self._unit.write(write.function, write.address, words)
+
+    async def shift_clock(self, by: timedelta) -> None:
+        """Move the clock by `by` from where it stands; raises as `clock` and `set_clock` do."""
+        stood = await self.clock()
+        await self.set_clock(self._clock.now() + timedelta(seconds=stood.drift) + by)
 
     async def switch_relay(self, to: RelayState) -> None:
         """Order the contact to move, once; proof is its state afterwards.

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from protocols.errors import LocalError, MeterRefused, NotSupported
+from protocols.modbus.belief.plausible import grain
 from protocols.modbus.decoding.codec import decode, encode
 from protocols.modbus.format.model import MeterModel
 from protocols.modbus.format.registers import RegisterSpec
@@ -19,8 +19,6 @@ from protocols.reading import Number, Value
 
 SPENT = 4
 """Of an amount, the part that may be used up before it is looked at: a fourth. More is not what was written."""
-FLOAT_DIGITS = 24
-"""Bits that a 32-bit float keeps of a number."""
 
 
 def said(number: Number) -> str:
@@ -158,17 +156,9 @@ class Crediting:
             return None
 
     def _waver(self, quantity: str, value: Number) -> Decimal:
-        """Return by how much a figure may be off: its last digit, or the step of a float of its size."""
+        """Return by how much a figure may be off: not at all, but a float of its size has a step."""
         register = self._register_of(quantity)
-        if register is None or register.type != "f32":
-            return Decimal(0)
-        size = abs(Fraction(value.decimal())) or Fraction(1)
-        step = Fraction(1)
-        while step * 2**FLOAT_DIGITS > 2 * size:
-            step /= 2
-        while step * 2**FLOAT_DIGITS <= size:
-            step *= 2
-        return Decimal(10) ** value.scaler + Decimal(step.numerator) / Decimal(step.denominator)
+        return grain(value, floating=True) if register is not None and register.type == "f32" else Decimal(0)
 
 
 def _moved(now: Number, before: Number, step: Decimal, waver: Decimal, *, spent: bool) -> Shown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -51,7 +51,6 @@ class LoadReader:
 
         A record that is met twice, as records move on while they are read, is one.
         """
-        seen: Counter[datetime] = Counter()
         met: set[tuple[datetime, tuple[int, ...]]] = set()
         rows: list[LoadRow] = []
         async for words in self._records():
@@ -65,8 +64,12 @@ class LoadReader:
                 continue
             met.add((at, tuple(words)))
             if (since is None or at > since) and (until is None or at <= until):
-                rows.append(LoadRow(at, seen[at], self._stamp(time), tuple(self._values(words, scales))))
-                seen[at] += 1
+                rows.append(LoadRow(at, 0, self._stamp(time), tuple(self._values(words, scales))))
+        # Of rows with one stamp, after a clock was set back, the older one keeps its number when the newer one comes.
+        seen: Counter[datetime] = Counter()
+        for place in range(len(rows) - 1, -1, -1):
+            rows[place] = replace(rows[place], occurrence=seen[rows[place].at])
+            seen[rows[place].at] += 1
         return sorted(rows, key=lambda row: (row.at, row.occurrence))
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -202,6 +202,11 @@ class ModbusSession:
         """Set the clock by the register that the model names for it; NotSupported without one."""
         await self._prove()
         await self._controls.set_clock(at)
+
+    async def shift_clock(self, by: timedelta) -> None:
+        """Move the clock by a little (`protocols.session.ShiftsClock`)."""
+        await self._prove()
+        await self._controls.shift_clock(by)
 
     async def show_energies(self, error: IdentityMismatch) -> None:
         """Add to the error what the energy registers of the meter show that answered, where it tells."""

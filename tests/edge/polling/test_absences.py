@@ -198,3 +198,23 @@ async def test_a_meter_without_a_day_yet_is_not_asked_for_all_of_them_each_time(
     assert since >= T0 - timedelta(days=2)
     assert len(await bench.captures()) == 1
     assert await told(bench) == []
+
+
+async def test_a_stored_row_that_says_something_else_when_it_is_read_again_is_a_revision_and_an_alarm(
+    bench: Bench,
+) -> None:
+    meter = bench.add("1")
+    meter.rows = [block(T0 - n * HALF) for n in range(4)]
+    poller = bench.poller(BLOCK, LIVE)
+    await poller.poll_meter("GEN:1")
+    assert bench.journal.statistics().alarms == ()
+    meter.rows[1] = block(T0 - HALF, wh=7)
+    await poller.poll_meter("GEN:1")
+    held = [one for one in await bench.captures() if one.at == T0 - HALF and one.profile == BLOCK]
+    assert [(one.value_rev, one.values[0].value) for one in held] == [(1, "1"), (2, "7")]
+    (alarm,) = bench.journal.statistics().alarms
+    assert alarm.code == "captures_revised"
+    assert "block_load of GEN:1 at 2026-11-23 09:30 UTC" in alarm.text
+    # A repeat of it is none, and what a present value shows is never one.
+    await poller.poll_meter("GEN:1")
+    assert bench.journal.statistics().revisions == 1

@@ -109,8 +109,7 @@ async def test_the_line_and_the_meter_are_free_while_a_commit_runs(bench: Bench,
     disk.hold()
     running = asyncio.create_task(poller.run())
     try:
-        await until(lambda: disk.begun == 1 and meters[1].opened)
-        assert poller.busy("bus0") is None
+        await until(lambda: disk.begun == 1 and meters[1].opened and poller.busy("bus0") is None)
         async with poller.left_alone("GEN:1"):
             pass
         await turns()

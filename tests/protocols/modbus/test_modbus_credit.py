@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,9 +20,11 @@ from protocols.errors import (
 )
 from protocols.meters.open import open_session
 from protocols.modbus.format.library import forget_models, load_model
-from protocols.modbus.session.credit import Credit
+from protocols.modbus.format.registers import RegisterSpec
+from protocols.modbus.session.credit import Credit, Crediting, Purse
+from protocols.modbus.session.proof import Shown
 from protocols.modbus.session.session import ModbusSession
-from protocols.reading import RelayState
+from protocols.reading import Number, RelayState, Value
 from protocols.session import MeterSpec, ModbusSettings, SessionContext
 from tests.support.fakes import JumpClock, NoCounters, NoSecrets
 from tests.support.modbus.far_side import Act, Heard, far_bus, far_endpoint
@@ -398,3 +401,62 @@ async def test_a_model_without_writes_is_refused_with_what_to_add(tmp_path: Path
         with pytest.raises(NotSupported, match=r"model payer has no .*: add \[writes\.relay\]"):
             await session.relay_proved(RelayState.OPEN)
     assert meter.orders == []
+
+
+async def nothing(registers: tuple[RegisterSpec, ...]) -> list[Value]:
+    raise AssertionError(registers)
+
+
+@pytest.mark.parametrize(
+    ("total", "shown"),
+    [
+        ("100050.43", Shown.KEPT),
+        ("100050.44", Shown.KEPT),  # a 32-bit float of this size goes by 0.0078
+        ("100000.33", Shown.AS_BEFORE),
+        ("100050.50", Shown.NEITHER),
+        ("100025.00", Shown.NEITHER),
+        ("100100.53", Shown.NEITHER),
+    ],
+)
+def test_a_sum_of_recharges_is_exact_to_what_its_register_can_say(
+    tmp_path: Path, total: str, shown: Shown
+) -> None:
+    path = tmp_path / "payer.toml"
+    as_float = f'address = {TOTAL}\ntype = "f32"\nresolution = -2\nunit = "INR"'
+    path.write_text(
+        MODEL.replace(f'address = {TOTAL}\ntype = "u32"\nscaler = -2\nunit = "INR"', as_float),
+        encoding="utf-8",
+    )
+    crediting = Crediting(load_model(str(path)), ZoneInfo("Asia/Kolkata"), nothing)
+
+    def purse(text: str) -> Purse:
+        return Purse(balance=None, recharged=Number.from_text(text, "INR"))
+
+    amount = Number.from_text("50.10", "INR")
+    assert crediting.judge(Credit.RECHARGE, amount, purse("100000.33"), purse(total)) is shown
+
+
+@pytest.mark.parametrize(
+    ("balance", "total", "shown"),
+    [
+        ("150.00", "550.00", Shown.KEPT),
+        ("139.00", "550.00", Shown.KEPT),
+        ("120.00", "550.00", Shown.NEITHER),  # more than a fourth of it is used up at once: by nobody
+        ("150.00", "500.00", Shown.NEITHER),
+        ("100.00", "550.00", Shown.NEITHER),
+        ("99.00", "500.00", Shown.AS_BEFORE),
+        ("200.00", "600.00", Shown.NEITHER),  # twice
+    ],
+)
+def test_figures_that_contradict_each_other_prove_nothing(
+    tmp_path: Path, balance: str, total: str, shown: Shown
+) -> None:
+    path = tmp_path / "payer.toml"
+    path.write_text(MODEL, encoding="utf-8")
+    crediting = Crediting(load_model(str(path)), ZoneInfo("Asia/Kolkata"), nothing)
+
+    def purse(left: str, in_all: str) -> Purse:
+        return Purse(balance=Number.from_text(left, "INR"), recharged=Number.from_text(in_all, "INR"))
+
+    amount = Number.from_text("50.00", "INR")
+    assert crediting.judge(Credit.RECHARGE, amount, purse("100.00", "500.00"), purse(balance, total)) is shown

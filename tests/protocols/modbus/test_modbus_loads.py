@@ -162,6 +162,8 @@ def test_a_record_that_is_met_twice_is_one_and_two_of_one_time_are_two() -> None
         (2, 1),
         (3, 0),
     ]
+    # The older one keeps its number: what was journaled before a clock was set back is not revised by what came later.
+    assert [row.values[0][1] for row in rows] == [Number(n, 1, "Wh") for n in (7, 2, 3)]
 
 
 def test_a_time_that_is_none_belongs_to_no_interval_and_is_counted() -> None:

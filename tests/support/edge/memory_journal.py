@@ -40,7 +40,9 @@ class MemoryJournal:
         clock: object,
         watermarks: tuple[tuple[str, str, datetime], ...],
         gaps: tuple[GapRecord, ...],
+        stored: bool = False,
     ) -> MemoryBatch:
+        del stored
         return MemoryBatch(meter=meter, rows=tuple(rows), watermarks=watermarks)
 
     def submit(self, batches: Sequence[MemoryBatch]) -> asyncio.Future[list[SeqRange]]:
