@@ -8,7 +8,7 @@ ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or fa
 WORKERS ?= 4
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule fuzz clean
+.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule soak-weeks fuzz clean
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
@@ -22,6 +22,7 @@ help:
 	@echo "make soak    the kill test with more kills"
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make soak-rule   100,000 captures: the directory against a consumer that hears messages only"
+	@echo "make soak-weeks   four simulated weeks of mishaps on both protocols: each interval is there once or declared"
 	@echo "make fuzz    a million mutated frames of DLMS, and one of Modbus"
 	@echo "make clean   remove environments and caches"
 
@@ -80,6 +81,10 @@ fuzz:
 	@$(SETUP) dev
 	@$(PY) -m tests.support.fuzz --frames 1000000 $(ARGS)
 	@$(PY) -m tests.support.fuzz --frames 1000000 --only modbus $(ARGS)
+
+soak-weeks:
+	@$(SETUP) dev
+	@WEEKS=4 $(PY) -m pytest tests/edge/polling/test_simulated_week.py -o faulthandler_timeout=0 $(ARGS)
 
 soak-rule:
 	@$(SETUP) dev

@@ -135,6 +135,8 @@ class TimeService:
     def judge(self) -> int:
         """Judge what is doubted where anything changed since; return how many verdicts were given."""
         now = self._clock.now()
+        if renewed := self._ledger.times.renew(self._ledger.identity.generation.counter):
+            log.warning("verdicts_renewed", count=renewed)
         given = self._lost.give_up(now)
         groups = self._ledger.times.groups()
         runs = {gateway: self._ledger.times.runs(gateway) for gateway in {g.gateway for g in groups}}

@@ -18,6 +18,7 @@ from gateway.central.ledger.database import Database
 from gateway.central.ledger.identity import was_set_back
 from gateway.central.ledger.journals import JournalBook
 from gateway.central.ledger.schema import allocations, journal_lost, journals, verdicts
+from gateway.central.ledger.verdict_numbers import newest
 from gateway.central.times.judging import LIVE
 from gateway.contract.messages import TimeVerdict
 from gateway.contract.messages.base import MAX_SEQ
@@ -109,10 +110,11 @@ class LostCaptures:
                 for one in _first_of_each(ranges)
                 if not any(a <= one.first and one.last <= b for a, b in done[meter, profile, one.journal])
             )
-            newest = connection.execute(select(func.max(v.version))).scalar() or 0
             said = [
                 _verdict(meter, profile, one, version, now)
-                for version, (meter, profile, one) in enumerate(islice(wanted, AT_ONCE), newest + 1)
+                for version, (meter, profile, one) in enumerate(
+                    islice(wanted, AT_ONCE), newest(connection) + 1
+                )
             ]
             if said:
                 connection.execute(insert(verdicts), [one.model_dump(exclude={"generation"}) for one in said])

@@ -28,6 +28,7 @@ from gateway.central.ledger.schema import (
     verdicts,
 )
 from gateway.central.ledger.unattributed import NEVER_JUDGED, PENDING
+from gateway.central.ledger.verdict_numbers import begin_life, newest
 from gateway.central.times.judging import DoubtedCapture
 from gateway.contract.messages import TimeVerdict
 from gateway.contract.verdicts import UNTRUSTED_TIME, last_of, shifted
@@ -161,25 +162,20 @@ class Times:
 
     def give(self, said: Sequence[TimeVerdict]) -> list[TimeVerdict]:
         """Keep verdicts under the next versions, and settle what they cover; return them as they are kept."""
-        kept: list[TimeVerdict] = []
         with self._database.writing("keeping verdicts") as connection:
-            newest = connection.execute(select(func.max(verdicts.c.version))).scalar() or 0
-            for number, one in enumerate(said, newest + 1):
-                verdict = one.model_copy(
-                    update={"version": number, "verdict_id": f"time/{number}/{one.meter}"}
-                )
-                connection.execute(insert(verdicts).values(**_verdict_row(verdict)))
-                covered = select(doubted).where(
-                    doubted.c.meter == verdict.meter,
-                    doubted.c.journal == verdict.journal,
-                    doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
-                )
-                rows = [dict(row) for row in connection.execute(covered).mappings()]
-                _settle(
-                    connection, [(row, verdict) for row in rows if verdict.profile in (None, row["profile"])]
-                )
-                kept.append(verdict)
-        return kept
+            return [_keep(connection, one) for one in said]
+
+    def renew(self, counter: int) -> int:
+        """Say anew all that stands where the ledger began another generation, of this counter; return how many.
+
+        Consumers keep the highest number, and may have been told higher ones that the ledger's copy knows nothing of.
+        """
+        with self._database.writing("renewing verdicts") as connection:
+            if not begin_life(connection, counter):
+                return 0
+            held = connection.execute(select(verdicts).order_by(verdicts.c.version)).mappings().all()
+            connection.execute(delete(verdicts))
+            return len([_keep(connection, _verdict(row)) for row in held])
 
     def since(self, version: int, limit: int) -> list[TimeVerdict]:
         """Return the verdicts after a version, in their order, at most `limit`."""
@@ -267,6 +263,23 @@ def _known(connection: Connection, streams: set[tuple[str, str]]) -> dict[tuple[
         for row in connection.execute(spoken).mappings():
             found.setdefault((row["meter"], row["journal"]), []).append(_verdict(row))
     return found
+
+
+def _keep(connection: Connection, one: TimeVerdict) -> TimeVerdict:
+    """Keep a verdict under the next number, and settle what it covers."""
+    number = newest(connection) + 1
+    verdict = one.model_copy(update={"version": number, "verdict_id": f"time/{number}/{one.meter}"})
+    connection.execute(insert(verdicts).values(**_verdict_row(verdict)))
+    if verdict.evidence == LOST:
+        return verdict  # what comes of it after all is judged by what it brings
+    covered = select(doubted).where(
+        doubted.c.meter == verdict.meter,
+        doubted.c.journal == verdict.journal,
+        doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
+    )
+    rows = [dict(row) for row in connection.execute(covered).mappings()]
+    _settle(connection, [(row, verdict) for row in rows if verdict.profile in (None, row["profile"])])
+    return verdict
 
 
 def _settle(connection: Connection, said: Sequence[tuple[Row, TimeVerdict]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -261,6 +262,40 @@ async def test_better_evidence_moves_what_was_settled(central: Central) -> None:
     await central.settle()
     assert central.whose(one.capture_id) == (MOVED - HALF_HOUR, {"old"})
     assert [v.version for v in central.ledger.times.since(0, 10)] == [1, 2]
+
+
+async def test_what_a_ledger_that_was_set_back_says_counts_above_what_it_said_before(
+    central: Central, tmp_path: Path
+) -> None:
+    """A copy knows nothing of the last verdicts, and its next ones had their numbers: consumers kept the old word."""
+    first, one = (doubted(n, MOVED - HALF_HOUR / n, timedelta(days=3)) for n in (1, 2))
+    central.clock.good = False
+    central.take([first])
+    central.service.told(status(NOW), NOW)
+    await central.settle()
+    central.ledger.close()
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    central.ledger = Ledger(tmp_path / "ledger.db")
+    central.__post_init__()
+    central.take([one])
+    for hours in (2, 1):  # told twice, the second time rightly by as much as anybody knew
+        central.service.told(status(NOW, began=BEGAN + timedelta(hours=hours)), NOW)
+        await central.settle()
+    assert central.whose(one.capture_id)[1] == {"new"}
+    assert [v.version for v in central.ledger.times.since(0, 10)] == [1, 2, 3]
+    central.ledger.close()
+    for path in tmp_path.with_name("copy").glob("ledger.db*"):
+        shutil.copy(path, tmp_path)
+    central.ledger = Ledger(tmp_path / "ledger.db")
+    central.ledger.identity.begin_anew(central.ledger.identity.generation, "a peer shows it")
+    central.__post_init__()
+    central.take([one])
+    central.service.told(status(NOW), NOW)
+    await central.settle()
+    assert central.whose(one.capture_id) == (MOVED - HALF_HOUR / 2, {"old"})
+    assert central.whose(first.capture_id) == (MOVED - HALF_HOUR, {"old"})
+    versions = [v.version for v in central.ledger.times.since(0, 10)]
+    assert versions == [1_000_000_001, 1_000_000_002]
 
 
 async def test_an_edge_that_contradicts_itself_without_end_gets_no_verdicts_without_end(

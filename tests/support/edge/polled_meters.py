@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.ledger.ledger import Ledger
@@ -35,8 +36,16 @@ from tests.support.fakes import Counters, Secrets
 from tests.support.virtual_time import VirtualTimeLoop
 
 STEP = timedelta(minutes=2)
+SHARED_MEMORY = Path("/dev/shm")
 GATEWAY = "edge-1"
 TOPICS = Topics("test")
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder that is not on a disk where there is such: thousands of commits would wait for it."""
+    with TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @dataclass
@@ -58,7 +67,7 @@ class Polled:
         task = asyncio.create_task(self.poller.run())
         while (now := self.clock.now()) < at and not task.done():
             await self.clock.sleep_until(min(at, now + STEP))
-            while self.poller.under_way:
+            while self.poller.under_way and not any(map(self.poller.busy, self.poller.lines)):
                 await asyncio.sleep(0.0001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
