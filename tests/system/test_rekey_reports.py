@@ -57,6 +57,7 @@ def test_row_75_the_table_runs_no_formula_and_has_every_row(
     assert len(rows) == 307
     assert not [cell for row in rows for cell in row if cell.startswith(DANGEROUS)]
     assert rows[5][3:6] == ["KE3100721000000", "", "6294919105"]
+    assert r"11562\u200b64420" in {row[8] for row in rows}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.output import harmless
 from gateway.errors import UsageError
 from mapping.files import escaped, written
 from mapping.rekey_plan import RekeyPlan
@@ -91,7 +92,7 @@ def _spoken(row: Row, language: Language) -> list[str]:
         then or "",
         COLUMN_WORDS[row.spot][pick],
         "" if row.position is None else str(row.position),
-        row.seen,
+        harmless(row.seen),  # a sign that nobody sees is what this row is about
         what,
         do,
         row.candidates,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pymodbus.framer import FramerRTU
+from protocols.modbus.framing.hunt import ascii_line, checks, mbap_at
 
 WRITES = frozenset({5, 6, 15, 16, 21, 22, 23})
 """Functions that write coils, registers or file records (Modbus Application Protocol V1.1b3, 6)."""
-_MBAP = 6
-"""Octets of the TCP header before the length that it tells: transaction, protocol 0, length."""
+_SHORTEST = 6
+"""Octets of the shortest RTU frame that writes, and a little less."""
 
 
 def is_write(octets: bytes) -> bool:
-    """Say whether octets are one whole request, TCP or RTU, of a function that writes."""
-    told = int.from_bytes(octets[4:_MBAP], "big")
-    if len(octets) >= _MBAP + 2 and octets[2:4] == b"\0\0" and told == len(octets) - _MBAP:
-        return octets[_MBAP + 1] in WRITES
-    if len(octets) < 6 or octets[1] not in WRITES:
-        return False
-    return FramerRTU.compute_CRC(octets[:-2]).to_bytes(2, "big") == octets[-2:]
+    """Say whether octets are one whole request, TCP, RTU or ASCII, of a function that writes."""
+    frame, size = mbap_at(octets, 0)
+    if frame is not None and size == len(octets):
+        return frame.pdu[0] in WRITES
+    if octets.startswith(b":") and octets.endswith(b"\r\n"):
+        frame, sound = ascii_line(octets)
+        return frame is not None and sound and frame.pdu[0] in WRITES
+    return len(octets) >= _SHORTEST and octets[1] in WRITES and checks(octets)

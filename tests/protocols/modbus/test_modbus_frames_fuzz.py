@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from protocols.errors import MeterProtocolError
 from protocols.modbus.framing.frames import AsciiFrames, Frames, RtuFrames, TcpFrames, frames_for
 from protocols.modbus.framing.hunt import MAX_FRAME, Hunt
 from protocols.modbus.framing.requests import Answer, Request
+from protocols.modbus.framing.write_requests import is_write
 from tests.support.modbus.raw_meters import ascii_frame, rtu_frame, tcp_frame
 from tests.support.steps import steps_of
 
@@ -181,3 +183,18 @@ def test_a_flood_is_kept_to_one_frame() -> None:
     for _ in range(200):
         assert hunt.feed(b"\x05\x04\x04\x09\x03\xf0" * 20) is None
     assert len(hunt.rest()) <= 2 * MAX_FRAME
+
+
+@pytest.mark.parametrize("framing", ["rtu", "ascii", "tcp"])
+def test_a_write_is_known_on_its_way_in_every_framing(framing: str) -> None:
+    """By it an edge records that a command wrote to a meter, whatever the command says of itself."""
+    frames = frames_for(framing)
+    writes = [
+        Request(unit=5, function=5, address=16, values=(1,)),
+        Request(unit=5, function=6, address=70, values=(7,)),
+        Request(unit=5, function=16, address=82, values=(0, 5000)),
+    ]
+    assert [is_write(frames.encode(request)) for request in writes] == [True] * 3
+    reads = [Request(unit=5, function=3, address=0, count=2), Request(unit=5, function=17)]
+    assert [is_write(frames.encode(request)) for request in reads] == [False] * 2
+    assert not is_write(frames.encode(writes[0])[:-1])
