@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.central.directory.messages import allocation_message
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ingest import MAX_CLAIMED_EPOCH
@@ -21,7 +22,8 @@ from gateway.central.ledger.revisions import store_captures
 from gateway.central.portal.authority_issues import authority_issues
 from gateway.central.portal.view_models import IssueKind, Severity
 from gateway.contract.blocks import EncodedBlock
-from gateway.contract.envelope import wrap
+from gateway.contract.consumer_rule import ConsumerState
+from gateway.contract.envelope import parse_change, wrap
 from gateway.contract.messages import MAX_SEQ, Batch, Capture, Gap, Status
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ConfigError, PeerError
@@ -460,3 +462,34 @@ def test_after_a_set_back_a_meter_s_own_gateway_brings_the_epoch_that_was_lost(
     assert [one.meter for one in ledger.allocations.current("edge-1")] == ["GEN:1"]
     (group,) = [one for one in store.waiting({"wrong_epoch"}) if one.entries == 2]
     assert store.take_again(group)[0].result.stored == 1
+
+
+def test_no_epoch_that_was_lost_with_the_ledger_is_given_to_another(tmp_path: Path) -> None:
+    """Consumers keep what they were told of an epoch: another gateway's under the same number never counted."""
+    consumer = ConsumerState()
+
+    def tell(ledger: Ledger) -> None:
+        for one in ledger.allocations.untold(9):
+            consumer.apply_change(parse_change(allocation_message(one, NOW)).data)
+
+    first = Ledger(tmp_path / "ledger.db")
+    give(first, "edge-1", "GEN:1")
+    give(first, "edge-2", "GEN:1")
+    give(first, "edge-2", "GEN:5")
+    tell(first)
+    first.close()
+    copy = Ledger(tmp_path / "copy.db")
+    give(copy, "edge-1", "GEN:1")
+    copy.identity.begin_anew(copy.identity.generation, "a copy was restored")
+    give(copy, "edge-3", "GEN:1", "GEN:5")
+    tell(copy)
+    for meter in ("GEN:1", "GEN:5"):
+        epoch = copy.allocations.history(meter)[-1].epoch
+        assert epoch > 2
+        data = batch([capture(1, meter=meter, epoch=epoch)], gateway="edge-3", journal=f"of-{meter}")
+        consumer.apply(data)
+        assert data.captures[0].capture_id in consumer.captures
+    outcome = send(MessageStore(copy, TOPICS), of("edge-3", capture(9, meter="GEN:9")))
+    assert outcome.result.stored == 1
+    assert copy.allocations.history("GEN:9")[0].epoch > 2, "a claim may have been lost, too"
+    copy.close()

@@ -10,7 +10,7 @@ from protocols.simulator.cosem.image import image_for
 from protocols.simulator.neighbourhood.files import read_plan
 from protocols.simulator.neighbourhood.plan import MeterPlan
 from tests.support.town import Program
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 VERSION = "SIM-9.0.0"
 
@@ -58,12 +58,12 @@ class FirmwareSite:
 
 @contextmanager
 def firmware_site(
-    folder: Path, *, meters: int = 13, faults: str = "", suite: int = 0
+    folder: Path, *, meters: int = 13, faults: str = "", suite: int = 0, patience: float = PATIENCE
 ) -> Iterator[FirmwareSite]:
     site = FirmwareSite(folder, meters=meters, faults=faults, suite=suite)
     site.simulator.start()
     try:
-        wait_until(lambda: "Ctrl-C ends it" in site.simulator.tail(), site.simulator.tail)
+        wait_until(lambda: "Ctrl-C ends it" in site.simulator.tail(), site.simulator.tail, patience)
         yield site
     finally:
         site.simulator.stop()

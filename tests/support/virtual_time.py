@@ -7,12 +7,15 @@ import selectors
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 SETTLED = 0.01
 """Seconds of the real clock without an event after which everything that was sent counts as arrived."""
+STRIDE = 5.0
+"""Seconds that pass at once at most while something is under way, where it is told when nothing is."""
 TURN = 20e-6
 """Seconds of the virtual clock for a turn of the loop, so that a task that never waits does not stop the time."""
 
@@ -29,13 +32,15 @@ class _Selector(selectors.PollSelector):
         self.now = 0.0
         self.settled = settled
         self.idle: Callable[[], bool] = lambda: False
+        self.stride = inf
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None or timeout <= 0:
             self.now += TURN
             return super().select(timeout)
-        events = super().select(0 if self.idle() else self.settled)
-        self.now += TURN if events else timeout
+        idle = self.idle()
+        events = super().select(0 if idle else self.settled)
+        self.now += TURN if events else timeout if idle else min(timeout, self.stride)
         return events
 
 
@@ -56,6 +61,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def settle_in(self, seconds: float, *, idle: Callable[[], bool]) -> None:
         """Take what was sent as arrived after so many real seconds, at once while `idle`: so weeks may pass."""
         self._virtual.settled, self._virtual.idle = seconds, idle
+        self._virtual.stride = STRIDE  # a thread that is slow must not let half an hour of a visit pass
 
     @property
     def passed(self) -> timedelta:

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hundred")]
 
 TOWN = 740
 """Meters of which a hundred are DLMS meters of GEN; some have three phases: another model than the image's."""
+BEGINS = 600.0
+"""Seconds for so many meters to begin, on a machine that has much else to do."""
 FAULTS = {
     "GEN:11000013": "image-blocks-lost",
     "GEN:11000025": "image-forgotten",
@@ -50,7 +52,9 @@ store_key_ref = "keys-store.pub"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirmwareSite]:
     faults = "".join(f'[[meters]]\nmeter = "{m}"\nscripts = ["{script}"]\n' for m, script in FAULTS.items())
     faults += f'[[meters]]\nmeter = "{REFUSES}"\nfaults = [{{ kind = "keys-refused" }}]\n'
-    with firmware_site(tmp_path_factory.mktemp("hundred"), meters=TOWN, faults=faults) as made:
+    with firmware_site(
+        tmp_path_factory.mktemp("hundred"), meters=TOWN, faults=faults, patience=BEGINS
+    ) as made:
         yield made
 
 

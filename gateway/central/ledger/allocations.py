@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, columns, in_chunks, records
+from gateway.central.ledger.identity import generation_counter
 from gateway.central.ledger.records import Allocation
 from gateway.central.ledger.schema import allocations
 from gateway.contract.topics import gateway_name
@@ -21,6 +22,8 @@ TOLD: Final = "allocations_told"
 """Cursor: counts the tellings of allocations to billing; each allocation keeps the number of its own."""
 FIRST_TELLING: Final = 2
 """What an older central told was marked with 1: it was told long ago."""
+MOVES_OF_A_LIFE: Final = 10
+"""Epochs of one meter that a ledger which was set back may have lost: a meter moves a few times in its life."""
 MAX_KNOWN: Final = 200_000
 """Meters whose allocations are kept in memory."""
 MAX_CLAIMS: Final = 20_000
@@ -157,7 +160,7 @@ def _give(
 ) -> Allocation:
     made = Allocation(
         meter=meter,
-        epoch=history[-1].epoch + 1 if history else 1,
+        epoch=next_epoch(connection, history),
         gateway=gateway,
         since=since,
         until=None,
@@ -183,6 +186,15 @@ def _give(
         connection.execute(update(allocations).where(*mine).values(until=made.since, told=0))
     enter(connection, [made])
     return made
+
+
+def next_epoch(connection: Connection, history: Sequence[Allocation]) -> int:
+    """Return the epoch of a meter's next allocation: above all that a former life of the ledger may have told.
+
+    Consumers keep what they were told first of an epoch: one that was lost with the ledger is not given twice.
+    """
+    last = history[-1].epoch if history else 0
+    return max(last, MOVES_OF_A_LIFE * (generation_counter(connection) - 1)) + 1
 
 
 def _row(one: Allocation) -> dict[str, object]:

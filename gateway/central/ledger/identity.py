@@ -123,6 +123,12 @@ def note_set_back(connection: Connection, found: SetBack) -> None:
     put(connection, set_backs, {"generation": found.generation}, told)
 
 
+def generation_counter(connection: Connection) -> int:
+    """Return the counter of the ledger's generation inside the caller's transaction."""
+    life = _read(connection)
+    return 1 if life is None else Generation.parse(life.generation).counter
+
+
 def was_set_back(connection: Connection) -> bool:
     """Return whether the ledger ever was found to be an older copy of itself."""
     query = select(set_backs.c.generation).where(set_backs.c.store == "ledger").limit(1)

@@ -9,7 +9,15 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.central.ledger.allocations import MAX_CLAIMS, KnownAllocations, bump, claimed_by, end, enter
+from gateway.central.ledger.allocations import (
+    MAX_CLAIMS,
+    KnownAllocations,
+    bump,
+    claimed_by,
+    end,
+    enter,
+    next_epoch,
+)
 from gateway.central.ledger.authority import (
     CONFLICT,
     DISAGREES,
@@ -192,7 +200,7 @@ class _Court:
         made = Allocation(
             meter=meter,
             # What was allocated before the ledger was lost goes on: its edge stamps by it, and others were told of it.
-            epoch=row.epoch or 1,
+            epoch=row.epoch or next_epoch(self.connection, ()),
             gateway=gateway,
             since=at,
             until=None,

@@ -225,10 +225,11 @@ class Exchange(AttributeReader):
         except MeterRefused:  # NotSupported means one object, this means the service
             self._lists.refused(len(targets), ranges=ranges)
             return []
-        except SecurityFailure:  # of a counter or a key: it says nothing about lists
+        except InvocationCounterRefused:  # it says nothing about lists
             raise
-        except ProtocolError:
-            self._lists.failed(ranges=ranges)
+        except ProtocolError as error:
+            undeciphered = isinstance(error, SecurityFailure) and error.by_meter
+            self._lists.failed(ranges=ranges, deciphered=not undeciphered)
             raise
         self._lists.worked()
         return [

@@ -51,10 +51,15 @@ class ListSize:
             return
         self.learned = SMALL if count > SMALL else 1
 
-    def failed(self, *, ranges: bool = False) -> None:
-        """Note that a list ended in a fault of the line or of the meter."""
-        self.ranges = self.ranges and not ranges
+    def failed(self, *, ranges: bool = False, deciphered: bool = True) -> None:
+        """Note that a list ended in a fault of the line or of the meter.
+
+        A meter that could not decipher it may have meant our counter: the list is tried once more.
+        """
+        if deciphered:
+            self.ranges = self.ranges and not ranges
         self.faults += 1
         if self.faults >= FAULTS and not self._worked:
             self.learned = 1
-        self._given_up = self._given_up or not self._worked or self.faults >= FAULTS
+        at_once = deciphered and not self._worked
+        self._given_up = self._given_up or at_once or self.faults >= FAULTS

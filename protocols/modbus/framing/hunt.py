@@ -295,11 +295,12 @@ def mbap_at(octets: bytes | bytearray, at: int) -> tuple[Frame | None, int]:
 
 def ascii_line(line: bytes | bytearray) -> tuple[Frame | None, bool]:
     """Return what a line of Modbus ASCII says, from its colon to CR LF, and whether its LRC is right."""
+    text = bytes(line[1:-2])
     try:
-        body = bytes.fromhex(line[1:-2].decode("ascii"))
+        body = bytes.fromhex(text.decode("ascii"))
     except ValueError:
         return None, False
-    if len(body) < 3:
+    if len(body) < 3 or not text.isalnum():  # `fromhex` passes over white space
         return None, False
     return Frame(body[0], body[1:-1]), bool(FramerAscii.check_LRC(body[:-1], body[-1]))
 

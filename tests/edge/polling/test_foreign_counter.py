@@ -31,6 +31,8 @@ HALFWAY = 13
 """On HDLC, where our association was begun already when the other program came."""
 USED = 500
 """Counters that the other program used."""
+GET, LONG = 0xC8, 130
+"""Tag of a ciphered GET, and the octets of one that asks for a list."""
 REFUSED = b"\xd8"
 ANSWERS = {
     "counter named": None,
@@ -83,8 +85,37 @@ class Stranger:
         return answers
 
 
+@dataclass
+class LongOnesBreak:
+    """A meter that can decipher no long request: no list."""
+
+    def install(self, p: PolledSite) -> None:
+        meter, client = p.site.meter, p.site.settings.client
+        true = meter.associate
+
+        def associate(address: int, settings: ServerSettings) -> ServedAssociation:
+            inner = true(address, settings)
+            return _Heard(inner, self) if address == client else inner
+
+        object.__setattr__(meter, "associate", associate)
+
+    def handle(self, inner: ServedAssociation, octets: bytes) -> list[bytes]:
+        return [bytes.fromhex("D80105")] if octets[0] == GET and len(octets) > LONG else inner.handle(octets)
+
+
+async def test_a_meter_that_never_deciphers_a_list_is_asked_one_by_one_from_its_second_poll_on() -> None:
+    async with polled(FaultScript()) as p:
+        LongOnesBreak().install(p)
+        outcomes = []
+        for _ in range(3):
+            report, _ = await p.poll()
+            outcomes.append(report.ok)
+            p.pass_time()
+        assert outcomes[1:] == [True, True], outcomes
+
+
 class _Heard:
-    def __init__(self, inner: ServedAssociation, stranger: Stranger) -> None:
+    def __init__(self, inner: ServedAssociation, stranger: Stranger | LongOnesBreak) -> None:
         self._inner, self._stranger = inner, stranger
 
     def handle(self, octets: bytes) -> list[bytes]:

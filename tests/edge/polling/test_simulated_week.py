@@ -139,6 +139,8 @@ async def test_a_week_of_mishaps_leaves_nothing_missing_in_silence() -> None:
         assert corrected >= {"WHO:AB000002", "GEN:10000001"}
         assert abs(drifting.clock.drift) < RULE.least + 20
         assert len(drifting.sets) >= 4 * WEEKS
+        # No correction made an interval twice, or left one out.
+        assert drifting.closed == [drifting.closed[0] + n * PERIOD for n in range(len(drifting.closed))]
         assert good.sets == []
         assert successor.closed
         assert max(Counter(jumping.closed).values()) == 2

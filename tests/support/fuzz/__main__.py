@@ -34,7 +34,7 @@ from tests.support.steps import Steps
 
 REGRESSIONS = Path(__file__).with_name("regressions")
 STEPS_PER_OCTET = 40
-STEPS_PER_OCTET_OF_MODBUS = 4_000
+STEPS_PER_OCTET_OF_MODBUS = 8_000
 """A hunt is given octet by octet and may look at a frame's length each time; traffic is read in three framings."""
 LEAST_STEPS = 20_000
 """Steps (`tests.support.steps`) that a case may take: so many for each octet, and so many for itself."""
