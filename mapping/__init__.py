@@ -1,8 +1,8 @@
 """Whose reading it is: numbers, directory and re-key. Knows no protocol, broker or page.
 
 What is listed in `__all__` is its face; errors lie in `mapping.errors`, other changes (corrections of a history)
-in `mapping.changes`. It needs the standard library only (and openpyxl where a file is a workbook), and keeps the
-directory in one SQLite file.
+in `mapping.changes`. It needs SQLAlchemy (and openpyxl where a file is a workbook), and keeps the directory in one
+SQLite file or in a PostgreSQL.
 
     from mapping import DirectoryStore, apply_import, plan_import
 

@@ -8,8 +8,9 @@ from itertools import zip_longest
 from operator import itemgetter
 
 from mapping.attribution import Stand
-from mapping.directory import AttributionSpan, DirectoryRow, Holder, NamingChange, NumberKind, Unattributed
+from mapping.directory import AttributionSpan, Holder, NamingChange, NumberKind, Unattributed
 from mapping.errors import ChangeRefused
+from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 
 
@@ -26,12 +27,12 @@ def differences(
 
 def touched(snapshot: DirectorySnapshot, old: int, new: int) -> tuple[list[str], list[str]]:
     """Return the meters and the accounts of which any row was recorded or superseded after `old`, to `new`."""
-    installations, holdings, namings = snapshot.relations()
-    meters = {m for m, rows in installations.items() if _is_touched(rows, old, new)}
-    for point, held in holdings.items():
-        if _is_touched(held, old, new):
-            meters.update(snapshot.meters_at(point))
-    return sorted(meters), [a for a, named in namings.items() if _is_touched(named, old, new)]
+    found = snapshot.touched(old, new)
+    meters = set(found.meters)
+    for some in in_batches(found.usage_points):
+        snapshot.rows.expect(usage_points=some)
+        meters.update(meter for point in some for meter in snapshot.meters_at(point))
+    return sorted(meters), found.accounts
 
 
 def attribution_spans(
@@ -42,7 +43,7 @@ def attribution_spans(
     They come by meter and time, and are exact but for one thing: where a meter became nobody's, the time after
     it in which it was nobody's all along is told too. A capture that lost its last account has its reason there.
     """
-    for meter in meters:
+    for meter in snapshot.each(meters):
         pending: AttributionSpan | None = None
         for start, end, was, now in _pieces(snapshot.standing(meter, old), snapshot.standing(meter, new)):
             touched = pending if pending is not None and pending.end == start else None
@@ -62,20 +63,13 @@ def naming_changes(
     snapshot: DirectorySnapshot, accounts: Iterable[str], old: int, new: int
 ) -> Iterator[NamingChange]:
     """Yield the accounts whose present number differs between two versions."""
-    for account in accounts:
-        for kind in NumberKind:
-            was, now = snapshot.name(account, kind, old), snapshot.name(account, kind, new)
-            if was != now:
-                yield NamingChange(account_id=account, kind=kind, old=was, new=now, version=new)
-
-
-def _is_touched(rows: Iterable[DirectoryRow], old: int, new: int) -> bool:
-    for row in rows:
-        if old < row.recorded.version <= new:
-            return True
-        if row.superseded is not None and old < row.superseded.version <= new:
-            return True
-    return False
+    for some in in_batches(accounts):
+        snapshot.rows.expect(accounts=some)
+        for account in some:
+            for kind in NumberKind:
+                was, now = snapshot.name(account, kind, old), snapshot.name(account, kind, new)
+                if was != now:
+                    yield NamingChange(account_id=account, kind=kind, old=was, new=now, version=new)
 
 
 def _pieces(

@@ -1,11 +1,31 @@
-"""The directory's SQLite tables, and rows to and from them. Times are microseconds since 1970 UTC."""
+"""The directory's tables, in SQLite or PostgreSQL, and rows to and from them. Times are microseconds since 1970 UTC."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 
 from mapping.directory import (
     ChangeSet,
@@ -19,196 +39,286 @@ from mapping.directory import (
 )
 from mapping.errors import DirectoryFault
 from mapping.instants import instant, micros
-from mapping.snapshot import DirectorySnapshot
-from mapping.snapshot_json import grouped
+from mapping.rows import in_batches
 from mapping.store_life import StoreLife
 
-FORMAT = 2
+FORMAT: Final = 3
+"""1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it."""
+AT_ONCE: Final = 500
+"""Keys in one statement, and rows written by one."""
 
-# The partial unique indexes hold the directory's rules even against a fault in our own code.
-SCHEMA = """
-CREATE TABLE change_set (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL,
-    source TEXT NOT NULL, digest TEXT, sequence INTEGER) STRICT;
-CREATE TABLE installation (meter TEXT NOT NULL, usage_point TEXT NOT NULL, role TEXT NOT NULL,
-    multiplier TEXT NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER,
-    recorded INTEGER NOT NULL REFERENCES change_set, superseded INTEGER REFERENCES change_set,
-    row INTEGER) STRICT;
-CREATE UNIQUE INDEX installation_now ON installation (meter, valid_from) WHERE superseded IS NULL;
-CREATE TABLE holding (usage_point TEXT NOT NULL, account_id TEXT NOT NULL, payment_mode TEXT,
-    valid_from INTEGER NOT NULL, valid_to INTEGER,
-    recorded INTEGER NOT NULL REFERENCES change_set, superseded INTEGER REFERENCES change_set,
-    row INTEGER) STRICT;
-CREATE UNIQUE INDEX holding_now ON holding (usage_point, valid_from) WHERE superseded IS NULL;
-CREATE TABLE naming (account_id TEXT NOT NULL, kind TEXT NOT NULL, number TEXT NOT NULL,
-    valid_from INTEGER NOT NULL, valid_to INTEGER,
-    recorded INTEGER NOT NULL REFERENCES change_set, superseded INTEGER REFERENCES change_set,
-    row INTEGER) STRICT;
-CREATE UNIQUE INDEX naming_now ON naming (account_id, kind, valid_from) WHERE superseded IS NULL;
-CREATE UNIQUE INDEX naming_open ON naming (number, kind) WHERE superseded IS NULL AND valid_to IS NULL;
-"""
+Whole = BigInteger().with_variant(Integer(), "sqlite")
+META = MetaData()
+
+
+def _row_columns() -> list[Column[Any]]:
+    """Return the columns that every relation ends with: when it holds, who said it, who said better, which line."""
+    return [
+        Column("valid_from", Whole, nullable=False),
+        Column("valid_to", Whole),
+        Column("recorded", Integer, ForeignKey("change_set.version"), nullable=False),
+        Column("superseded", Integer, ForeignKey("change_set.version")),
+        Column("row", Whole),
+    ]
+
+
+change_set = Table(
+    "change_set",
+    META,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("at", Whole, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("digest", Text),
+    Column("sequence", Whole),
+    sqlite_strict=True,
+)
+installation = Table(
+    "installation",
+    META,
+    Column("meter", Text, nullable=False),
+    Column("usage_point", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("multiplier", Text, nullable=False),
+    *_row_columns(),
+    sqlite_strict=True,
+)
+holding = Table(
+    "holding",
+    META,
+    Column("usage_point", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("payment_mode", Text),
+    *_row_columns(),
+    sqlite_strict=True,
+)
+naming = Table(
+    "naming",
+    META,
+    Column("account_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    *_row_columns(),
+    sqlite_strict=True,
+)
 # Who the store is and which life of it this is (`store_life`); new in format 2.
-LIFE = "CREATE TABLE life (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
+life = Table(
+    "life",
+    META,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_strict=True,
+)
+RELATIONS: Final = (installation, holding, naming)
+
+
+def _where(condition: Any) -> dict[str, Any]:
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
+
+def _make_indexes() -> None:
+    # The unique ones hold the directory's rules even against a fault in our own code.
+    for table, keys in (
+        (installation, (installation.c.meter,)),
+        (holding, (holding.c.usage_point,)),
+        (naming, (naming.c.account_id, naming.c.kind)),
+    ):
+        now = table.c.superseded.is_(None)
+        Index(f"{table.name}_now", *keys, table.c.valid_from, unique=True, **_where(now))
+        Index(f"{table.name}_key", keys[0])
+        # What a change set did: asked for at every publication.
+        Index(f"{table.name}_recorded", table.c.recorded)
+        Index(f"{table.name}_superseded", table.c.superseded, **_where(table.c.superseded.is_not(None)))
+    is_open = and_(naming.c.superseded.is_(None), naming.c.valid_to.is_(None))
+    Index("naming_open", naming.c.number, naming.c.kind, unique=True, **_where(is_open))
+    Index("naming_number", naming.c.number, **_where(naming.c.valid_to.is_(None)))
+    Index("installation_point", installation.c.usage_point)
+    Index("holding_account", holding.c.account_id)
+
+
+_make_indexes()
+
+
+def prepare(db: Connection, where: str) -> None:
+    """Make the tables, or bring those of an older format up to date; DirectoryFault where they are of a newer one."""
+    found = _format(db)
+    if found == FORMAT:
+        return
+    if found is None or not 0 <= found <= FORMAT:
+        raise DirectoryFault(
+            f"{where} is not a directory store of format {FORMAT} (it says {'nothing' if found is None else found})"
+        )
+    META.create_all(db, checkfirst=True)
+    for table in META.tables.values():  # `create_all` makes no index of a table that was there
+        for index in sorted(table.indexes, key=lambda i: str(i.name)):
+            index.create(db, checkfirst=True)
+    if db.dialect.name == "sqlite":
+        db.exec_driver_sql(f"PRAGMA user_version = {FORMAT}")
+    _put_life(db, {"format": str(FORMAT)})
+
+
+def _format(db: Connection) -> int | None:
+    """Return the format of the tables that are there: 0 for none, None for those of another program."""
+    if db.dialect.name == "sqlite":
+        found = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
+        empty = not db.execute(text("SELECT 1 FROM sqlite_master")).first()
+        return None if found == 0 and not empty else found
+    if not inspect(db).has_table(change_set.name):
+        return 0
+    held = db.execute(select(life.c.value).where(life.c.name == "format")).scalar()
+    return None if held is None else int(held)
+
+
+# --- writing --------------------------------------------------------------------------------------------------
 
 
 def write(
-    db: sqlite3.Connection, change: ChangeSet, gone: list[DirectoryRow], new: list[DirectoryRow]
+    db: Connection, change: ChangeSet, gone: Sequence[DirectoryRow], new: Sequence[DirectoryRow]
 ) -> None:
     """Record one change set inside the caller's transaction: first what is superseded, then what is new."""
     db.execute(
-        "INSERT INTO change_set VALUES (?, ?, ?, ?, ?, ?)",
-        (change.version, micros(change.at), change.by, change.source, change.digest, change.sequence),
+        insert(change_set).values(
+            version=change.version,
+            at=micros(change.at),
+            by=change.by,
+            source=change.source,
+            digest=change.digest,
+            sequence=change.sequence,
+        )
     )
-    _write_gone(db, change.version, gone)
-    _write_new(db, new)
+    for table, kind, keys in (
+        (installation, Installation, ("meter",)),
+        (holding, Holding, ("usage_point",)),
+        (naming, Naming, ("account_id", "kind")),
+    ):
+        ended = (row for row in gone if isinstance(row, kind))
+        statement = update(table).where(
+            *(table.c[key] == bindparam(f"of_{key}") for key in keys),
+            table.c.valid_from == bindparam("of_valid_from"),
+            table.c.superseded.is_(None),
+        )
+        for some in in_batches(ended, AT_ONCE):
+            db.execute(
+                statement.values(superseded=change.version),
+                [
+                    {**{f"of_{k}": str(getattr(r, k)) for k in keys}, "of_valid_from": micros(r.valid_from)}
+                    for r in some
+                ],
+            )
+        recorded = (row for row in new if isinstance(row, kind))
+        for more in in_batches(recorded, AT_ONCE):
+            db.execute(insert(table), [_values(row) for row in more])
 
 
-def _write_gone(db: sqlite3.Connection, version: int, rows: list[DirectoryRow]) -> None:
-    db.executemany(
-        "UPDATE installation SET superseded = ? WHERE meter = ? AND valid_from = ? AND superseded IS NULL",
-        ((version, r.meter, micros(r.valid_from)) for r in rows if isinstance(r, Installation)),
-    )
-    db.executemany(
-        "UPDATE holding SET superseded = ? WHERE usage_point = ? AND valid_from = ? AND superseded IS NULL",
-        ((version, r.usage_point, micros(r.valid_from)) for r in rows if isinstance(r, Holding)),
-    )
-    db.executemany(
-        "UPDATE naming SET superseded = ? WHERE account_id = ? AND kind = ? AND valid_from = ?"
-        " AND superseded IS NULL",
-        ((version, r.account_id, r.kind, micros(r.valid_from)) for r in rows if isinstance(r, Naming)),
-    )
-
-
-def _write_new(db: sqlite3.Connection, rows: list[DirectoryRow]) -> None:
-    db.executemany(
-        "INSERT INTO installation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (r.meter, r.usage_point, r.role, str(r.multiplier), *_life(r))
-            for r in rows
-            if isinstance(r, Installation)
-        ),
-    )
-    db.executemany(
-        "INSERT INTO holding VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((r.usage_point, r.account_id, r.payment_mode, *_life(r)) for r in rows if isinstance(r, Holding)),
-    )
-    db.executemany(
-        "INSERT INTO naming VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((r.account_id, r.kind, r.number, *_life(r)) for r in rows if isinstance(r, Naming)),
-    )
-
-
-def _life(row: DirectoryRow) -> tuple[int, int | None, int, None, int | None]:
+def _values(row: DirectoryRow) -> dict[str, Any]:
+    own: dict[str, Any]
+    match row:
+        case Installation():
+            own = {
+                "meter": row.meter,
+                "usage_point": row.usage_point,
+                "role": str(row.role),
+                "multiplier": str(row.multiplier),
+            }
+        case Holding():
+            mode = None if row.payment_mode is None else str(row.payment_mode)
+            own = {"usage_point": row.usage_point, "account_id": row.account_id, "payment_mode": mode}
+        case Naming():
+            own = {"account_id": row.account_id, "kind": str(row.kind), "number": row.number}
     end = None if row.valid_to is None else micros(row.valid_to)
-    return micros(row.valid_from), end, row.recorded.version, None, row.row
+    return {
+        **own,
+        "valid_from": micros(row.valid_from),
+        "valid_to": end,
+        "recorded": row.recorded.version,
+        "superseded": None,
+        "row": row.row,
+    }
 
 
-def read_life(db: sqlite3.Connection) -> StoreLife | None:
+def read_life(db: Connection) -> StoreLife | None:
     """Return who the store is, None where that was not kept yet."""
-    held = dict(db.execute("SELECT name, value FROM life"))
-    return StoreLife.of(held) if held else None
+    held = {row.name: row.value for row in db.execute(select(life))}
+    return StoreLife.of(held) if "uuid" in held else None
 
 
-def write_life(db: sqlite3.Connection, life: StoreLife) -> None:
+def write_life(db: Connection, held: StoreLife) -> None:
     """Keep who the store is, inside the caller's transaction."""
-    db.executemany("INSERT OR REPLACE INTO life VALUES (?, ?)", life.items().items())
+    _put_life(db, held.items())
 
 
-def read(db: sqlite3.Connection) -> DirectorySnapshot:
-    """Read the whole directory; DirectoryFault when a row cannot be what this program wrote."""
-    try:
-        return _RowReader(db).snapshot()
-    except (ValueError, KeyError, ArithmeticError, TypeError, OverflowError) as error:
-        raise DirectoryFault(f"the directory store holds a row that cannot be right: {error!r}") from error
+def _put_life(db: Connection, items: Mapping[str, str]) -> None:
+    db.execute(delete(life).where(life.c.name.in_(items)))
+    db.execute(insert(life), [{"name": name, "value": value} for name, value in items.items()])
 
 
-class _RowReader:
-    """Shares equal times, multipliers and strings: a city's rows have few different ones."""
+# --- reading --------------------------------------------------------------------------------------------------
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
-        self.at = lru_cache(maxsize=100_000)(instant)
-        self.factor = lru_cache(maxsize=1_000)(Decimal)
-        self.same = _Interned()
-        self.lines = _Lines()
-        self.roles = {str(r): r for r in Role}
-        self.modes: dict[str | None, PaymentMode | None] = {None: None, **{str(m): m for m in PaymentMode}}
-        self.kinds = {str(k): k for k in NumberKind}
-        self.changes: dict[int | None, ChangeSet] = {
-            version: ChangeSet(
-                version=version, at=instant(at), by=by, source=source, digest=digest, sequence=sequence
-            )
-            for version, at, by, source, digest, sequence in db.execute(
-                "SELECT version, at, by, source, digest, sequence FROM change_set ORDER BY version"
-            )
-        }
 
-    def snapshot(self) -> DirectorySnapshot:
-        return DirectorySnapshot(
-            tuple(self.changes.values()),
-            grouped(self.installations(), lambda r: r[0]),
-            grouped(self.holdings(), lambda r: r[0]),
-            grouped(self.namings(), lambda r: r[0]),
+def read_changes(db: Connection, after: int) -> list[ChangeSet]:
+    """Return the change sets after a version, rising."""
+    found = db.execute(select(change_set).where(change_set.c.version > after).order_by(change_set.c.version))
+    return [
+        ChangeSet(
+            version=row.version,
+            at=instant(row.at),
+            by=row.by,
+            source=row.source,
+            digest=row.digest,
+            sequence=row.sequence,
+        )
+        for row in found
+    ]
+
+
+Known = Callable[[int], ChangeSet]
+"""Returns a change set by its version."""
+
+
+class RowReader:
+    """Makes rows of what the database returns; shares equal times and multipliers, of which a city has few."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._at = lru_cache(maxsize=100_000)(instant)
+        self._factor = lru_cache(maxsize=1_000)(Decimal)
+
+    def installation(self, row: Sequence[Any]) -> Installation:
+        """Make one row; DirectoryFault where it cannot be what this program wrote."""
+        meter, point, role, factor, *rest = row
+        try:
+            return Installation(meter, point, Role(role), self._factor(factor), *self._life(rest))
+        except (ValueError, ArithmeticError, OverflowError) as error:
+            raise _damaged(row, error) from error
+
+    def holding(self, row: Sequence[Any]) -> Holding:
+        """Make one row; DirectoryFault where it cannot be what this program wrote."""
+        point, account, mode, *rest = row
+        try:
+            return Holding(point, account, None if mode is None else PaymentMode(mode), *self._life(rest))
+        except (ValueError, OverflowError) as error:
+            raise _damaged(row, error) from error
+
+    def naming(self, row: Sequence[Any]) -> Naming:
+        """Make one row; DirectoryFault where it cannot be what this program wrote."""
+        account, kind, number, *rest = row
+        try:
+            return Naming(account, NumberKind(kind), number, *self._life(rest))
+        except (ValueError, OverflowError) as error:
+            raise _damaged(row, error) from error
+
+    def _life(self, rest: Sequence[Any]) -> tuple[Any, Any, ChangeSet, ChangeSet | None, int | None]:
+        start, end, recorded, superseded, line = rest
+        return (
+            self._at(start),
+            None if end is None else self._at(end),
+            self._known(recorded),
+            None if superseded is None else self._known(superseded),
+            line,
         )
 
-    def installations(self) -> Iterator[Installation]:
-        at, changes, same, line = self.at, self.changes, self.same, self.lines
-        for meter, point, role, factor, start, end, known, better, row in self.db.execute(
-            "SELECT meter, usage_point, role, multiplier, valid_from, valid_to, recorded, superseded, row"
-            " FROM installation"
-        ):
-            yield Installation(
-                meter,
-                same[point],
-                self.roles[role],
-                self.factor(factor),
-                at(start),
-                None if end is None else at(end),
-                changes[known],
-                None if better is None else changes[better],
-                None if row is None else line[row],
-            )
 
-    def holdings(self) -> Iterator[Holding]:
-        at, changes, same, line = self.at, self.changes, self.same, self.lines
-        for point, account, mode, start, end, known, better, row in self.db.execute(
-            "SELECT usage_point, account_id, payment_mode, valid_from, valid_to, recorded, superseded, row"
-            " FROM holding"
-        ):
-            yield Holding(
-                same[point],
-                same[account],
-                self.modes[mode],
-                at(start),
-                None if end is None else at(end),
-                changes[known],
-                None if better is None else changes[better],
-                None if row is None else line[row],
-            )
-
-    def namings(self) -> Iterator[Naming]:
-        at, changes, same, line = self.at, self.changes, self.same, self.lines
-        for account, kind, number, start, end, known, better, row in self.db.execute(
-            "SELECT account_id, kind, number, valid_from, valid_to, recorded, superseded, row FROM naming"
-        ):
-            yield Naming(
-                same[account],
-                self.kinds[kind],
-                number,
-                at(start),
-                None if end is None else at(end),
-                changes[known],
-                None if better is None else changes[better],
-                None if row is None else line[row],
-            )
-
-
-class _Lines(dict[int, int]):
-    def __missing__(self, line: int) -> int:
-        self[line] = line
-        return line
-
-
-class _Interned(dict[str, str]):
-    def __missing__(self, text: str) -> str:
-        self[text] = text
-        return text
+def _damaged(row: Sequence[Any], error: Exception) -> DirectoryFault:
+    return DirectoryFault(
+        f"the directory store holds a row that cannot be right: {tuple(row)!r}: {error!r}"[:500]
+    )

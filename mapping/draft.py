@@ -21,6 +21,7 @@ from mapping.changes import (
 )
 from mapping.directory import ChangeSet, DirectoryRow, Holding, Installation, Naming, NumberKind, Role, RowT
 from mapping.errors import ChangeRefused, NumberRefused
+from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 from mapping.snapshot_json import MAX_NAME, in_order
 
@@ -83,6 +84,31 @@ class Draft:
         return None
 
     # --- changing ---------------------------------------------------------------------------------
+
+    def expect(self, changes: Iterable[Change]) -> None:
+        """Let the rows that these changes will look at be fetched together."""
+        rows = self.base.rows
+        meters: list[str] = []
+        points: list[str] = []
+        names: list[Name] = []
+        for change in changes:
+            match change:
+                case Name():
+                    names.append(change)
+                case Install():
+                    meters.append(change.meter)
+                    points.append(change.usage_point)
+                case Remove():
+                    meters.append(change.meter)
+                case CorrectInstallations():
+                    meters.append(change.meter)
+                    points += [span.usage_point for span in change.spans]
+                case MoveIn() | MoveOut() | CorrectHoldings():
+                    points.append(change.usage_point)
+        numbers = [(one.kind, one.number) for one in names if one.number is not None]
+        rows.expect(
+            meters=meters, usage_points=points, accounts=[one.account_id for one in names], numbers=numbers
+        )
 
     def apply(self, change: Change) -> None:
         """Apply one change; ChangeRefused says why not."""
@@ -274,17 +300,29 @@ class Draft:
                     )
         # Two crossed meters are corrected one after the other, and in between both stand at one usage point:
         # only the whole set can be judged.
-        for meter in self._installations:
-            for row in self._installations[meter]:
-                if row.role is Role.CONSUMER and row.recorded is self.change:
-                    self._refuse_occupied(row)
-        difference = Difference([], [])
-        for meter, fitted in self._installations.items():
-            _differ(self.base.installations(meter), fitted, difference)
-        for point, held in self._holdings.items():
-            _differ(self.base.holdings(point), held, difference)
-        for account, named in self._namings.items():
-            _differ(self.base.namings(account), named, difference)
+        fresh = [
+            row
+            for rows in self._installations.values()
+            for row in rows
+            if row.role is Role.CONSUMER and row.recorded is self.change
+        ]
+        for some in in_batches(fresh):
+            self.base.rows.expect(usage_points=[row.usage_point for row in some])
+            for row in some:
+                self._refuse_occupied(row)
+        difference, rows = Difference([], []), self.base.rows
+        for fitted in in_batches(self._installations.items()):
+            rows.expect(meters=[meter for meter, _ in fitted])
+            for meter, installations in fitted:
+                _differ(self.base.installations(meter), installations, difference)
+        for held in in_batches(self._holdings.items()):
+            rows.expect(usage_points=[point for point, _ in held])
+            for point, holdings in held:
+                _differ(self.base.holdings(point), holdings, difference)
+        for named in in_batches(self._namings.items()):
+            rows.expect(accounts=[account for account, _ in named])
+            for account, namings in named:
+                _differ(self.base.namings(account), namings, difference)
         return difference
 
     def _put_installations(self, meter: str, rows: Iterable[Installation]) -> None:

@@ -17,8 +17,9 @@ from mapping.draft import Draft
 from mapping.errors import ChangeRefused, NumberRefused
 from mapping.files import CsvRow, CsvTable, parse_times, read_table, refuse_coerced_numbers
 from mapping.row_verdicts import FilePlan, RowVerdict, Verdict
+from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
-from mapping.store import DirectoryStore, collector_paused
+from mapping.store import DirectoryStore
 
 HEADER = ("meter", "usage_point", "role", "legacy_number", "account_number", "valid_from")
 
@@ -75,12 +76,11 @@ def plan_import(
     >>> store.close()
     >>> temporary.cleanup()
     """
-    with collector_paused():
-        table = read_table(path, HEADER)
-        for column in (0, 1, 3, 4):
-            refuse_coerced_numbers(table, column, HEADER[column])
-        times = parse_times(table, HEADER.index("valid_from"), "valid_from")
-        return _ImportPlanner(snapshot, table, at, new_id).plan(times)
+    table = read_table(path, HEADER)
+    for column in (0, 1, 3, 4):
+        refuse_coerced_numbers(table, column, HEADER[column])
+    times = parse_times(table, HEADER.index("valid_from"), "valid_from")
+    return _ImportPlanner(snapshot, table, at, new_id).plan(times)
 
 
 def apply_import(
@@ -134,6 +134,8 @@ class _ImportPlanner:
         self.snapshot = snapshot
         self.table = table
         self.new_id = new_id
+        self.ids: list[str] = []
+        """Ids for accounts that are new, not used yet."""
         change = ChangeSet(version=snapshot.version + 1, at=at, by="plan", source=table.name)
         self.draft = Draft(snapshot, change)
         self.verdicts: list[RowVerdict] = []
@@ -150,8 +152,10 @@ class _ImportPlanner:
                 self.judge(row, error.verdict, error.code, str(error), error.suggestion)
             except NumberRefused as error:
                 self.judge(row, Verdict.REJECTED, error.code, str(error), error.suggestion or "")
-        for entry in self.undisputed(entries):
-            self.settle(entry)
+        for some in in_batches(self.undisputed(entries)):
+            self.expect(some)
+            for entry in some:
+                self.settle(entry)
         self.verdicts.sort(key=lambda v: v.line)
         return ImportPlan(
             name=self.table.name,
@@ -223,6 +227,23 @@ class _ImportPlanner:
                 kept.append(entry)
         return kept
 
+    def expect(self, entries: list[_ImportRow]) -> None:
+        """Let all that these rows ask of the directory be fetched together."""
+        rows = self.snapshot.rows
+        numbers = [
+            (kind, number)
+            for entry in entries
+            for kind, number in ((NumberKind.LEGACY, entry.legacy), (NumberKind.ACCOUNT, entry.number))
+            if number is not None
+        ]
+        points = [entry.usage_point for entry in entries]
+        rows.expect(meters=[entry.meter for entry in entries], usage_points=points, numbers=numbers)
+        accounts = [owner for kind, number in numbers if (owner := rows.owner(kind, number))]
+        accounts += [held.account_id for point in points for held in rows.holdings(point)]
+        # No more new ids than rows without a known number: each is asked for as well, though nobody has it.
+        self.ids += [self.new_id() for _ in range(len(entries) - len(self.ids))]
+        rows.expect(accounts=[*accounts, *self.ids])
+
     def settle(self, entry: _ImportRow) -> None:
         """Put a row's changes into the draft, so that the rows after it are judged by what it did, too."""
         try:
@@ -275,7 +296,7 @@ class _ImportPlanner:
                 Verdict.CONFLICT, "HELD", f"usage point {entry.usage_point} has another holder then"
             )
         # A number that is known names its account; else whoever holds the place is meant; else it is new.
-        account = named or holder or self.new_id()
+        account = named or holder or self.ids.pop(0)
         changes: list[Change] = []
         if holder is None:
             self.refuse_second_point(account, entry)

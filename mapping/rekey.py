@@ -21,7 +21,7 @@ from mapping.rekey_texts import cause_text
 from mapping.senders import ANYBODY, COLUMNS, Limits, Sender
 from mapping.sheets import Sheet, SheetRow, open_sheet
 from mapping.snapshot import DirectorySnapshot
-from mapping.store import DirectoryStore, collector_paused
+from mapping.store import DirectoryStore
 
 HEADER = COLUMNS[:2]
 """The columns that a file must have; the others are `mapping.senders.COLUMNS`."""
@@ -81,7 +81,7 @@ def plan_rekey(
     making = None if folder is None else plan_file(folder)
     plan = RekeyPlan(making)
     try:
-        with collector_paused(), open_sheet(path, sender.dress) as sheet:
+        with open_sheet(path, sender.dress) as sheet:
             plan.prepare()
             planner = _Planner(snapshot, sheet, plan, sender, at, mobile_of)
             planner.make(control, correct=correct, part=part, limits=limits or sender.limits, plans=folder)

@@ -39,6 +39,7 @@ def asked(
     `meters` asks for these where the row itself names none; `mobile_of` gives an account's registered mobile, which
     is no account number.
     """
+    _expect(snapshot, rows, meters=meters)
     owners = {
         row.new: snapshot.account_by_number(NumberKind.ACCOUNT, row.new) for row in rows if row.new != ""
     }
@@ -58,6 +59,7 @@ def asked(
 
 def asked_again(snapshot: DirectorySnapshot, rows: Sequence[Row]) -> list[Row]:
     """Return rows of a plan with what the directory says of them now; they are equal where it says what it said."""
+    _expect(snapshot, rows, meters=False)
     return [
         row._replace(
             account=(account := snapshot.account_by_number(NumberKind.LEGACY, row.old)),
@@ -66,6 +68,22 @@ def asked_again(snapshot: DirectorySnapshot, rows: Sequence[Row]) -> list[Row]:
         )
         for row in rows
     ]
+
+
+def _expect(snapshot: DirectorySnapshot, rows: Sequence[Row], *, meters: bool) -> None:
+    """Let what is asked about each row be fetched together."""
+    kept = snapshot.rows
+    legacy = [row.old for row in rows if row.old]
+    kept.expect(
+        numbers=[
+            *((NumberKind.LEGACY, number) for number in legacy),
+            *((NumberKind.ACCOUNT, row.new) for row in rows if row.new),
+        ]
+    )
+    accounts = [owner for number in legacy if (owner := kept.owner(NumberKind.LEGACY, number))]
+    kept.expect(accounts=accounts)
+    if meters or any(row.meter for row in rows):
+        kept.expect(usage_points=[point for one in accounts for point in kept.usage_points_of(one)])
 
 
 def misplaced(snapshot: DirectorySnapshot, row: Row, places: Mapping[str, int]) -> Row:

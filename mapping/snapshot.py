@@ -1,10 +1,11 @@
-"""The directory as an immutable snapshot in memory: lookups in microseconds, of now or as known earlier."""
+"""The directory as an immutable snapshot: whose a reading is, what an account is called; of now or as known earlier."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cached_property
 from itertools import accumulate
 
 from mapping import snapshot_json
@@ -24,15 +25,16 @@ from mapping.directory import (
     RowT,
     Unattributed,
 )
-from mapping.snapshot_indexes import Indexes
+from mapping.rows import MemoryRows, Rows, Touched, in_batches
 
 
 class DirectorySnapshot:
-    """All rows of one directory version, with what was known before; never changed after it is made.
+    """One directory version, with what was known before; it never changes.
 
     It answers whose a reading is (`attributions`), now or as it was known at an earlier instant, what an account
-    is called (`name`, `account_by_number`) and which meters it has (`meters_of_account`), in microseconds and
-    without I/O. `DirectoryStore.snapshot` makes it; `to_json` and `from_json` carry it elsewhere, exactly.
+    is called (`name`, `account_by_number`) and which meters it has (`meters_of_account`). `DirectoryStore.snapshot`
+    makes one that asks the database for what it needs; a `part` of it has its rows in memory and answers in
+    microseconds without I/O. `to_json` and `from_json` carry it elsewhere, exactly.
 
     >>> nobody = DirectorySnapshot()
     >>> from datetime import UTC
@@ -40,66 +42,60 @@ class DirectorySnapshot:
     <Unattributed.NO_ACCOUNT: 'no_account'>
     """
 
-    def __init__(
-        self,
-        changes: tuple[ChangeSet, ...] = (),
-        installations: Mapping[str, tuple[Installation, ...]] | None = None,
-        holdings: Mapping[str, tuple[Holding, ...]] | None = None,
-        namings: Mapping[str, tuple[Naming, ...]] | None = None,
-        indexes: Indexes | None = None,
-    ) -> None:
-        """Take rows grouped by meter, usage point and account; `changes` in rising version."""
-        self._changes = changes
-        # What was dated ahead of a later change set was known when that was made, at the latest.
-        self._times = list(accumulate((c.at for c in reversed(changes)), min))[::-1]
-        self._installations = dict(installations or {})
-        self._holdings = dict(holdings or {})
-        self._namings = dict(namings or {})
-        self._indexes = indexes
+    def __init__(self, rows: Rows | None = None) -> None:
+        """Take the rows of a version; without any it is the empty directory."""
+        self.rows: Rows = MemoryRows() if rows is None else rows
 
     # --- what it is -------------------------------------------------------------------------------
 
     @property
     def version(self) -> int:
         """The directory version; 0 is the empty directory."""
-        return self._changes[-1].version if self._changes else 0
+        return self.rows.version
 
     @property
     def changes(self) -> tuple[ChangeSet, ...]:
         """All change sets up to this version; in a part, provenance only of those that concern it."""
-        return self._changes
+        return tuple(self.rows.changes)
+
+    @cached_property
+    def _times(self) -> list[datetime]:
+        # What was dated ahead of a later change set was known when that was made, at the latest.
+        return list(accumulate((c.at for c in reversed(self.rows.changes)), min))[::-1]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DirectorySnapshot):
             return NotImplemented
-        return self.relations() == other.relations() and self._changes == other.changes
+        return self.relations() == other.relations() and self.changes == other.changes
 
     def __hash__(self) -> int:
-        return hash((self.version, len(self._installations)))
+        return hash((self.version, len(self.rows.changes)))
 
     def relations(
         self,
     ) -> tuple[
         dict[str, tuple[Installation, ...]], dict[str, tuple[Holding, ...]], dict[str, tuple[Naming, ...]]
     ]:
-        """Return all rows by meter, by usage point and by account, superseded ones too; do not change them."""
-        return self._installations, self._holdings, self._namings
+        """Return all rows by meter, by usage point and by account, superseded ones too: of a city, far too many."""
+        rows = self.rows
+        return (
+            {meter: rows.installations(meter) for meter in rows.meters()},
+            {point: held for point in rows.usage_points() if (held := rows.holdings(point))},
+            {account: named for account in rows.accounts() if (named := rows.namings(account))},
+        )
 
     def counts(self) -> DirectoryCounts:
         """Count what holds now."""
-        owners = self.indexes.owners
-        return DirectoryCounts(
-            meters=sum(1 for m in self._installations if self.installations(m)),
-            usage_points=len(self.indexes.meters_at),
-            accounts=len(self._namings.keys() | self.indexes.points_of.keys()),
-            account_numbers=len(owners[NumberKind.ACCOUNT]),
-            legacy_numbers=len(owners[NumberKind.LEGACY]),
-        )
+        return self.rows.counts()
+
+    def touched(self, old: int, new: int) -> Touched:
+        """Return the keys of rows that were recorded or superseded after version `old`, up to `new`."""
+        return self.rows.touched(old, new)
 
     def version_at(self, known_at: datetime) -> int:
         """Return the version that was current at an instant; 0 before the first change."""
         index = bisect_right(self._times, known_at)
-        return self._changes[index - 1].version if index else 0
+        return self.rows.changes[index - 1].version if index else 0
 
     # --- whose reading it is ----------------------------------------------------------------------
 
@@ -137,6 +133,20 @@ class DirectorySnapshot:
             reason = Unattributed.NO_ACCOUNT
         return Attributions(accounts=accounts, reason=reason, directory_version=version)
 
+    def expect(self, meters: Iterable[str]) -> None:
+        """Let what the attributions of these meters need be fetched together; some thousand of them at most."""
+        rows, wanted = self.rows, list(meters)
+        rows.expect(meters=wanted)
+        points = [row.usage_point for meter in wanted for row in rows.installations(meter)]
+        rows.expect(usage_points=points)
+        rows.expect(accounts=[row.account_id for point in points for row in rows.holdings(point)])
+
+    def each(self, meters: Iterable[str]) -> Iterator[str]:
+        """Yield the meters, each when what its attributions need is at hand."""
+        for some in in_batches(meters):
+            self.expect(some)
+            yield from some
+
     def timeline(self, meter: str, version: int | None = None) -> list[Segment]:
         """Return the meter's accounts over all time, as known in a version (None: this one)."""
         return segments(*self._rows(meter, self.version if version is None else version))
@@ -146,17 +156,15 @@ class DirectorySnapshot:
         return standing(*self._rows(meter, self.version if version is None else version))
 
     def _rows(self, meter: str, version: int) -> tuple[list[Installation], dict[str, list[Holding]]]:
-        fitted = _visible(self._installations.get(meter, ()), version)
-        return fitted, {
-            f.usage_point: _visible(self._holdings.get(f.usage_point, ()), version) for f in fitted
-        }
+        fitted = _visible(self.rows.installations(meter), version)
+        return fitted, {f.usage_point: _visible(self.rows.holdings(f.usage_point), version) for f in fitted}
 
     def name(self, account_id: str, kind: NumberKind, version: int | None = None) -> str | None:
         """Return an account's number of one kind, as known in a version (None: this one)."""
         return self._name(account_id, kind, self.version if version is None else version)
 
     def _name(self, account_id: str, kind: NumberKind, version: int) -> str | None:
-        for naming in self._namings.get(account_id, ()):
+        for naming in self.rows.namings(account_id):
             if naming.kind is kind and naming.valid_to is None and _is_visible(naming, version):
                 return naming.number
         return None
@@ -165,19 +173,19 @@ class DirectorySnapshot:
 
     def installations(self, meter: str) -> tuple[Installation, ...]:
         """Return the meter's installations as known now, by time."""
-        return _current(self._installations.get(meter, ()))
+        return _current(self.rows.installations(meter))
 
     def holdings(self, usage_point: str) -> tuple[Holding, ...]:
         """Return the usage point's holdings as known now, by time."""
-        return _current(self._holdings.get(usage_point, ()))
+        return _current(self.rows.holdings(usage_point))
 
     def namings(self, account_id: str) -> tuple[Naming, ...]:
         """Return the account's namings as known now, former ones too."""
-        return _current(self._namings.get(account_id, ()))
+        return _current(self.rows.namings(account_id))
 
     def meters(self) -> Iterator[str]:
         """Return every meter that the directory ever knew."""
-        return iter(self._installations)
+        return self.rows.meters()
 
     def names(self, account_id: str) -> AccountNames:
         """Return an account's present names."""
@@ -189,12 +197,15 @@ class DirectorySnapshot:
 
     def account_by_number(self, kind: NumberKind | str, text: str) -> str | None:
         """Return the id of the account that has this number of this kind now; exact text, no cross-search."""
-        index = self.indexes.owners
-        return index[kind if isinstance(kind, NumberKind) else NumberKind(kind)].get(text)
+        return self.rows.owner(kind if isinstance(kind, NumberKind) else NumberKind(kind), text)
 
     def candidates(self, text: str) -> dict[NumberKind, str]:
         """Return what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
-        return {kind: owner for kind, index in self.indexes.owners.items() if (owner := index.get(text))}
+        return {kind: owner for kind in NumberKind if (owner := self.rows.owner(kind, text))}
+
+    def numbers(self, kind: NumberKind) -> Iterator[str]:
+        """Yield every number of a kind that an account has now."""
+        return self.rows.numbers(kind)
 
     def usage_point(self, meter: str, at: datetime) -> str | None:
         """Return where the meter is installed at an instant, whatever its role."""
@@ -203,17 +214,25 @@ class DirectorySnapshot:
                 return row.usage_point
         return None
 
-    def usage_points(self) -> Set[str]:
-        """Return every usage point that was ever recorded, with a meter or with a holder."""
-        return self._holdings.keys() | self.indexes.meters_at.keys()
+    def usage_points(self) -> Iterator[str]:
+        """Yield every usage point that was ever recorded, with a meter or with a holder."""
+        return self.rows.usage_points()
+
+    def has_usage_point(self, usage_point: str) -> bool:
+        """Say whether a usage point was ever recorded, with a meter or with a holder."""
+        return bool(self.rows.holdings(usage_point) or self.rows.meters_at(usage_point))
+
+    def accounts(self) -> Iterator[str]:
+        """Yield every account that was ever recorded, with a number or as a holder."""
+        return self.rows.accounts()
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return every meter that was ever recorded at a usage point."""
-        return self.indexes.meters_at.get(usage_point, ())
+        return self.rows.meters_at(usage_point)
 
     def usage_points_of(self, account_id: str) -> tuple[str, ...]:
         """Return every usage point that the account was ever recorded to hold."""
-        return self.indexes.points_of.get(account_id, ())
+        return self.rows.usage_points_of(account_id)
 
     def meters_of_account(self, account_id: str) -> tuple[tuple[str, Segment], ...]:
         """Return the meters that the account has or had, each with the span, as known now."""
@@ -228,54 +247,48 @@ class DirectorySnapshot:
 
     # --- other snapshots --------------------------------------------------------------------------
 
-    def part(self, meters: set[str]) -> DirectorySnapshot:
-        """Return an edge's part: only rows that concern its meters, with all their history."""
-        fitted = {m: self._installations[m] for m in sorted(meters) if m in self._installations}
-        points = {row.usage_point for rows in fitted.values() for row in rows}
-        held = {p: self._holdings[p] for p in sorted(points) if p in self._holdings}
-        owners = {row.account_id for rows in held.values() for row in rows}
-        named = {a: self._namings[a] for a in sorted(owners) if a in self._namings}
+    def part(self, meters: Iterable[str]) -> DirectorySnapshot:
+        """Return an edge's part, in memory: only rows that concern its meters, with all their history."""
+        rows = self.rows
+        fitted: dict[str, tuple[Installation, ...]] = {}
+        held: dict[str, tuple[Holding, ...]] = {}
+        named: dict[str, tuple[Naming, ...]] = {}
+        for some in in_batches(sorted(set(meters))):
+            rows.expect(meters=some)
+            fitted.update({meter: one for meter in some if (one := rows.installations(meter))})
+        for some in in_batches(sorted({row.usage_point for found in fitted.values() for row in found})):
+            rows.expect(usage_points=some)
+            held.update({point: two for point in some if (two := rows.holdings(point))})
+        for some in in_batches(sorted({row.account_id for found in held.values() for row in found})):
+            rows.expect(accounts=some)
+            named.update({account: three for account in some if (three := rows.namings(account))})
         kept = _versions(fitted) | _versions(held) | _versions(named)
         # Who changed other meters, and from which file, is none of this edge's business; nor are the versions that
         # leave its rows as they are, but for the last: it says up to where this part holds.
-        changes = [c for c in self._changes if c.version in kept]
-        if self._changes and (last := self._changes[-1]).version not in kept:
+        changes = [c for c in rows.changes if c.version in kept]
+        if rows.changes and (last := rows.changes[-1]).version not in kept:
             changes.append(ChangeSet(version=last.version, at=last.at, by="", source=""))
-        return DirectorySnapshot(tuple(changes), fitted, held, named)
+        return DirectorySnapshot(MemoryRows(changes, fitted, held, named))
 
     def as_known_at(self, known_at: datetime) -> DirectorySnapshot:
         """Return the snapshot as it was at an instant: what was learned later is not in it."""
-        version = self.version_at(known_at)
-        changes = tuple(c for c in self._changes if c.version <= version)
-        return DirectorySnapshot(
-            changes,
-            _rewound(self._installations, version),
-            _rewound(self._holdings, version),
-            _rewound(self._namings, version),
-        )
+        return DirectorySnapshot(self.rows.rewound(self.version_at(known_at)))
 
     def to_json(self) -> str:
         """Write it exactly; `from_json` reads it back equal."""
-        return snapshot_json.dump(self._changes, self._installations, self._holdings, self._namings)
+        return snapshot_json.dump(self.changes, *self.relations())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> DirectorySnapshot:
         """Read what `to_json` wrote; anything else is a DirectoryFault."""
-        return cls(*snapshot_json.load(text))
-
-    @property
-    def indexes(self) -> Indexes:
-        """Look-up tables, made on first use."""
-        if self._indexes is None:
-            self._indexes = Indexes.of(self._installations, self._holdings, self._namings)
-        return self._indexes
+        return cls(MemoryRows(*snapshot_json.load(text)))
 
 
 def _is_visible(row: DirectoryRow, version: int) -> bool:
     return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
 
 
-def _versions(relation: Mapping[str, tuple[DirectoryRow, ...]]) -> set[int]:
+def _versions(relation: dict[str, tuple[RowT, ...]]) -> set[int]:
     found = set()
     for rows in relation.values():
         for row in rows:
@@ -296,16 +309,3 @@ def _current(rows: tuple[RowT, ...]) -> tuple[RowT, ...]:
     else:
         return rows
     return tuple(r for r in rows if r.superseded is None)
-
-
-def _rewound(relation: dict[str, tuple[RowT, ...]], version: int) -> dict[str, tuple[RowT, ...]]:
-    found = {}
-    for key, rows in relation.items():
-        known = tuple(
-            r._replace(superseded=None) if r.superseded and r.superseded.version > version else r
-            for r in rows
-            if r.recorded.version <= version
-        )
-        if known:
-            found[key] = known
-    return found

@@ -1,11 +1,11 @@
-"""Look-up tables of a snapshot, made on first use (an edge needs none) and carried to the next version."""
+"""Look-up tables of rows in memory, made on first use: an edge needs none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mapping.directory import DirectoryRow, Holding, Installation, Naming, NumberKind
+from mapping.directory import Holding, Installation, Naming, NumberKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +34,6 @@ class Indexes:
         points_of: dict[str, tuple[str, ...]] = {}
         _add(points_of, ((r.account_id, r.usage_point) for rows in holdings.values() for r in rows))
         return cls(owners, meters_at, points_of)
-
-    def after(self, gone: Iterable[DirectoryRow], new: Iterable[DirectoryRow]) -> Indexes:
-        """Return those of the next version; these stay as they are."""
-        owners = {kind: dict(index) for kind, index in self.owners.items()}
-        for row in gone:
-            if isinstance(row, Naming) and row.valid_to is None:
-                owners[row.kind].pop(row.number, None)
-        meters_at, points_of = dict(self.meters_at), dict(self.points_of)
-        for row in new:
-            match row:
-                case Naming(valid_to=None):
-                    owners[row.kind][row.number] = row.account_id
-                case Installation():
-                    _add(meters_at, [(row.usage_point, row.meter)])
-                case Holding():
-                    _add(points_of, [(row.account_id, row.usage_point)])
-        return Indexes(owners, meters_at, points_of)
 
 
 def _add(index: dict[str, tuple[str, ...]], pairs: Iterable[tuple[str, str]]) -> None:

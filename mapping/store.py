@@ -1,32 +1,30 @@
-"""The directory kept in one SQLite file: change sets in, snapshots out; nothing known is ever lost."""
+"""The directory kept in a database: change sets in, snapshots out; nothing known is ever lost."""
 
 from __future__ import annotations
 
-import gc
-import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
+from sqlalchemy import Connection, func, select
+
 from mapping import directory_tables
 from mapping.changes import Change
+from mapping.database import Database
 from mapping.differences import differences
-from mapping.directory import AttributionSpan, ChangeSet, Holding, Installation, Naming, NamingChange, RowT
+from mapping.directory import AttributionSpan, ChangeSet, NamingChange
 from mapping.draft import Difference, Draft
 from mapping.errors import ChangeRefused, DirectoryFault
+from mapping.rows import Overlay, in_batches
 from mapping.snapshot import DirectorySnapshot
-from mapping.snapshot_json import MAX_NAME, in_order
+from mapping.snapshot_json import MAX_NAME
 from mapping.store_life import StoreLife, read_beside, write_beside
+from mapping.stored_rows import StoredDirectory
 
-BUSY_SECONDS = 30.0
-"""How long one process waits for another's change set."""
 CACHE_KIB = 64 * 1024
 """Page cache: with SQLite's 2 MiB a city's indexes are written many times over."""
-
-
 AHEAD = timedelta(days=1)
 """A change set dated further ahead of the next was dated by a wrong clock, or the next is."""
 
@@ -34,68 +32,62 @@ AHEAD = timedelta(days=1)
 class DirectoryStore:
     """Bitemporal store of installations, holdings and namings; safe for threads and processes.
 
-    Every method may raise DirectoryFault when the file is damaged or of another version.
+    Every method may raise DirectoryFault when the database is damaged, away or of another version.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        """Open or create the file (0600) at `path`."""
-        self._path = Path(path)
-        self._lock = threading.RLock()
-        self._snapshot: DirectorySnapshot | None = None
+    def __init__(self, where: Path | str) -> None:
+        """Open or create the file (0600) at a path, or the tables in a PostgreSQL at a URL (`postgresql://…`)."""
+        self._db = Database(where, store="directory", fault=DirectoryFault, cache_kib=CACHE_KIB)
+        self._path = Path(where) if self._db.is_file else None
         self.set_back: str | None = None
         """What showed, when it was opened, that the file is an older copy; None for nothing."""
-        with self._translated():
-            if not self._path.exists():
+        self._rows = StoredDirectory(self._db)
+        self._shown = threading.Lock()
+        self._snapshot = DirectorySnapshot()
+        try:
+            if self._path is not None and not self._path.exists():
                 self._path.touch(mode=0o600)
-            self._db = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
+            with self._db.writing("being opened") as db:
+                directory_tables.prepare(db, self._db.where)
+                self._recognise(db)
+            self._write_beside()
+        except OSError as error:
+            self._db.close()
+            raise DirectoryFault(f"{self._db.where}: {error}") from error
+        except BaseException:
+            self._db.close()
+            raise
 
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        with self._transaction():
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                for statement in directory_tables.SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-            elif found not in (1, directory_tables.FORMAT):
-                raise DirectoryFault(
-                    f"{self._path} is not a directory store of format {directory_tables.FORMAT} (it says {found})"
-                )
-            if found != directory_tables.FORMAT:
-                self._db.execute(directory_tables.LIFE)
-                self._db.execute(f"PRAGMA user_version = {directory_tables.FORMAT}")
-            self._recognise()
-        self._write_beside()
-
-    def _recognise(self) -> None:
+    def _recognise(self, db: Connection) -> None:
         """See whether the file is the one that was changed last; a copy of before begins a new generation."""
-        held = directory_tables.read_life(self._db)
+        held = directory_tables.read_life(db)
         if held is None:
-            directory_tables.write_life(self._db, StoreLife.born())
+            directory_tables.write_life(db, StoreLife.born())
+            return
+        if (
+            self._path is None
+        ):  # a server's database has no file beside it: who saw more of it tells (`begin_anew`)
             return
         beside = read_beside(self._path)
         self.set_back = held.set_back(beside)
         if self.set_back is not None:
             shown = [beside.generation] if beside is not None else []
-            directory_tables.write_life(self._db, held.begun_anew(*shown))
+            directory_tables.write_life(db, held.begun_anew(*shown))
 
     def _write_beside(self) -> None:
+        if self._path is None:
+            return
         # Inside a transaction: of two processes none puts an older tick over a newer one.
-        with self._transaction():
-            write_beside(self._path, self._life())
+        with self._db.writing("noting which life it is in") as db:
+            try:
+                write_beside(self._path, self._life(db))
+            except OSError as error:
+                raise DirectoryFault(f"{self._path}: {error}") from error
 
-    def _life(self) -> StoreLife:
-        life = directory_tables.read_life(self._db)
+    def _life(self, db: Connection) -> StoreLife:
+        life = directory_tables.read_life(db)
         if life is None:
-            raise DirectoryFault(f"{self._path} does not say who it is: restore it from a copy")
+            raise DirectoryFault(f"{self._db.where} does not say who it is: restore it from a copy")
         return life
 
     def __enter__(self) -> DirectoryStore:
@@ -107,63 +99,42 @@ class DirectoryStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
+        """Release the database."""
+        self._db.close()
 
     @property
     def version(self) -> int:
-        """The directory version in the file, another process's change sets included."""
-        with self._lock, self._translated():
-            return self._version()
+        """The directory version in the database, another process's change sets included."""
+        with self._db.reading("asking its version") as db:
+            found = db.execute(select(func.max(directory_tables.change_set.c.version))).scalar()
+        return 0 if found is None else int(found)
 
     @property
     def life(self) -> StoreLife:
         """Who the store is, and its generation: which life of it this is."""
-        with self._lock, self._translated():
-            return self._life()
+        with self._db.reading("asking its life") as db:
+            return self._life(db)
 
     def begin_anew(self, *shown: str) -> StoreLife:
         """Begin the next generation, above those `shown`: somebody saw more of this store than it holds."""
-        with self._lock, self._translated():
-            with self._transaction():
-                life = self._life().begun_anew(*shown)
-                directory_tables.write_life(self._db, life)
-            self._write_beside()
+        with self._db.writing("beginning a generation") as db:
+            life = self._life(db).begun_anew(*shown)
+            directory_tables.write_life(db, life)
+        self._write_beside()
         return life
 
-    def _version(self) -> int:
-        found = self._db.execute("SELECT max(version) FROM change_set").fetchone()[0]
-        return 0 if found is None else int(found)
-
     def snapshot(self, known_at: datetime | None = None) -> DirectorySnapshot:
-        """Return the present directory (cached), or the directory as it was known at an instant.
+        """Return the present directory, or the directory as it was known at an instant.
 
-        It never waits for a change set being applied in this process: until that is committed, the
-        directory before it is the present one.
+        It never waits for a change set being applied: until that is committed, the directory before it is the
+        present one.
         """
-        snapshot = self._snapshot
-        if self._lock.acquire(blocking=snapshot is None):
-            try:
-                with self._translated():
-                    snapshot = self._current()
-            finally:
-                self._lock.release()
-        assert snapshot is not None
+        rows = self._rows.newest()
+        with self._shown:
+            if rows.version != self._snapshot.version or not self._snapshot.rows.changes:
+                self._snapshot = DirectorySnapshot(rows)
+            snapshot = self._snapshot
         return snapshot if known_at is None else snapshot.as_known_at(known_at)
-
-    def _current(self) -> DirectorySnapshot:
-        if self._snapshot is None or self._snapshot.version != self._version():
-            with collector_paused():
-                in_transaction = self._db.in_transaction
-                if not in_transaction:
-                    self._db.execute("BEGIN")
-                try:
-                    self._snapshot = directory_tables.read(self._db)
-                finally:
-                    if not in_transaction:
-                        self._db.execute("COMMIT")
-        return self._snapshot
 
     def apply(
         self,
@@ -185,8 +156,8 @@ class DirectoryStore:
         known now. Changes that say nothing new leave the version as it is. `based_on` refuses the
         set when the directory has moved on since that version. Raises ChangeRefused.
         """
-        with self._lock, self._translated(), self._transaction(), collector_paused():
-            base = self._current()
+        with self._db.writing("applying a change set") as db:
+            base = self.snapshot()
             if based_on is not None and based_on != base.version:
                 raise ChangeRefused(
                     "STALE_PLAN",
@@ -198,13 +169,9 @@ class DirectoryStore:
             difference = _worked_out(base, change, changes)
             if not difference.new and not difference.gone:
                 return base.version
-            directory_tables.write(self._db, change, difference.gone, difference.new)
-            directory_tables.write_life(self._db, self._life().ticked())
-            following = _following(base, change, difference)
-        # Only a committed change set is shown.
-        with self._lock, self._translated():
-            self._snapshot = following
-            self._write_beside()
+            directory_tables.write(db, change, difference.gone, difference.new)
+            directory_tables.write_life(db, self._life(db).ticked())
+        self._write_beside()
         return change.version
 
     def preview(
@@ -214,45 +181,15 @@ class DirectoryStore:
         base = self.snapshot()
         change = _change_set(base, by=by, source=source, at=at, sure=sure)
         difference = _worked_out(base, change, changes)
-        return _following(base, change, difference) if difference.new or difference.gone else base
+        if not (difference.new or difference.gone):
+            return base
+        return DirectorySnapshot(Overlay(base.rows, change, difference.gone, difference.new))
 
     def differences(
         self, from_version: int, to_version: int
     ) -> tuple[list[AttributionSpan], list[NamingChange]]:
         """Return the exact spans and names that differ between two versions; ChangeRefused if unknown."""
         return differences(self.snapshot(), from_version, to_version)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.IntegrityError as error:
-            raise DirectoryFault(f"{self._path}: the change breaks a rule of the store: {error}") from error
-        except (sqlite3.Error, OSError) as error:
-            raise DirectoryFault(f"{self._path}: {error}") from error
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Hold the cyclic collector back while millions of rows are made; they have no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _change_set(
@@ -289,40 +226,8 @@ def _change_set(
 def _worked_out(base: DirectorySnapshot, change: ChangeSet, changes: Iterable[Change]) -> Difference:
     """Return what the changes do to the rows. The draft goes at once: of a city it holds hundreds of MB."""
     draft = Draft(base, change)
-    for one in changes:
-        draft.apply(one)
+    for some in in_batches(changes):
+        draft.expect(some)
+        for one in some:
+            draft.apply(one)
     return draft.finish()
-
-
-def _following(base: DirectorySnapshot, change: ChangeSet, difference: Difference) -> DirectorySnapshot:
-    """Make the next snapshot by replacing only the keys that changed."""
-    installations, holdings, namings = base.relations()
-    gone, new = difference
-    return DirectorySnapshot(
-        (*base.changes, change),
-        _merged(installations, _only(Installation, gone), _only(Installation, new), change),
-        _merged(holdings, _only(Holding, gone), _only(Holding, new), change),
-        _merged(namings, _only(Naming, gone), _only(Naming, new), change),
-        base.indexes.after(gone, new),
-    )
-
-
-def _only(kind: type[RowT], rows: Iterable[object]) -> list[RowT]:
-    return [r for r in rows if isinstance(r, kind)]
-
-
-def _merged(
-    relation: dict[str, tuple[RowT, ...]], gone: list[RowT], new: list[RowT], change: ChangeSet
-) -> dict[str, tuple[RowT, ...]]:
-    ended = frozenset(map(id, gone))
-    fresh: dict[str, list[RowT]] = {row[0]: [] for row in gone}
-    for row in new:
-        fresh.setdefault(row[0], []).append(row)
-    merged = dict(relation)
-    for key, added in fresh.items():
-        rows: list[RowT] = [
-            r._replace(superseded=change) if id(r) in ended else r for r in relation.get(key, ())
-        ]
-        rows.extend(added)
-        merged[key] = in_order(rows)
-    return merged

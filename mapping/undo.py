@@ -17,6 +17,7 @@ from mapping.changes import (
 )
 from mapping.directory import DirectoryRow, Naming, NumberKind, RowT
 from mapping.errors import ChangeRefused
+from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 
 
@@ -28,41 +29,46 @@ def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
     """
     if not 1 <= version <= snapshot.version:
         raise ChangeRefused("VERSION", f"there is no change set {version}; the last is {snapshot.version}")
-    installations, holdings, namings = snapshot.relations()
+    rows, touched = snapshot.rows, snapshot.touched(version - 1, version)
     changes: list[Change] = []
-    for meter, fitted in installations.items():
-        if _touched(fitted, version, f"meter {meter}"):
-            stays = [
+    for meters in in_batches(touched.meters):
+        rows.expect(meters=meters)
+        for meter in meters:
+            fitted = rows.installations(meter)
+            _refuse_changed_again(fitted, version, f"meter {meter}")
+            stays = tuple(
                 InstallationSpan(r.usage_point, r.role, r.valid_from, r.valid_to, r.multiplier)
                 for r in fitted
                 if _visible(r, version - 1)
-            ]
-            changes.append(CorrectInstallations(meter, tuple(stays)))
-    for point, held in holdings.items():
-        if _touched(held, version, f"usage point {point}"):
-            spans = [
+            )
+            changes.append(CorrectInstallations(meter, stays))
+    for points in in_batches(touched.usage_points):
+        rows.expect(usage_points=points)
+        for point in points:
+            held = rows.holdings(point)
+            _refuse_changed_again(held, version, f"usage point {point}")
+            spans = tuple(
                 HoldingSpan(r.account_id, r.valid_from, r.valid_to, r.payment_mode)
                 for r in held
                 if _visible(r, version - 1)
-            ]
-            changes.append(CorrectHoldings(point, tuple(spans)))
-    for account, named in namings.items():
-        if _touched(named, version, f"account {account}"):
+            )
+            changes.append(CorrectHoldings(point, spans))
+    for accounts in in_batches(touched.accounts):
+        rows.expect(accounts=accounts)
+        for account in accounts:
+            _refuse_changed_again(rows.namings(account), version, f"account {account}")
             changes += [Name(account, kind, snapshot.name(account, kind, version - 1)) for kind in NumberKind]
     return changes
 
 
-def _touched(rows: Iterable[RowT], version: int, what: str) -> bool:
-    """Say whether a change set recorded or superseded any row; ChangeRefused where it is otherwise again now."""
-    seen = {row.recorded.version for row in rows} | {
-        row.superseded.version for row in rows if row.superseded is not None
-    }
-    if version not in seen:
-        return False
-    last = max(seen)
+def _refuse_changed_again(rows: Iterable[RowT], version: int, what: str) -> None:
+    """Raise ChangeRefused where what a change set said of these rows is otherwise now."""
+    last = max(
+        {row.recorded.version for row in rows}
+        | {row.superseded.version for row in rows if row.superseded is not None}
+    )
     if _said(rows, version) != _said(rows, last):
         raise ChangeRefused("LATER_CHANGE", f"change set {last} changed {what} again: undo that one first")
-    return True
 
 
 def _said(rows: Iterable[RowT], version: int) -> set[tuple[object, ...]]:

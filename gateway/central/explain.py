@@ -104,7 +104,7 @@ def _meter(ledger: Ledger, snapshot: DirectorySnapshot, what: str) -> str | None
         meter = str(MeterId.parse(what))
     except NumberRefused:
         return None
-    if meter in snapshot.relations()[0] or ledger.captures.between(meter, limit=1):
+    if snapshot.rows.installations(meter) or ledger.captures.between(meter, limit=1):
         return meter
     return None
 
@@ -156,15 +156,15 @@ def _delivery(
 
 def _relations(snapshot: DirectorySnapshot, meters: Iterable[str], account: str | None) -> Iterable[Relation]:
     """Yield every row, superseded ones too, that bears on these meters (of an account: only its own holdings)."""
-    installations, holdings, namings = snapshot.relations()
-    fitted = [row for meter in meters for row in installations.get(meter, ())]
+    rows = snapshot.rows
+    fitted = [row for meter in meters for row in rows.installations(meter)]
     points = dict.fromkeys(row.usage_point for row in fitted)
     if account is not None:
         points |= dict.fromkeys(snapshot.usage_points_of(account))
     held = [
         row
         for point in points
-        for row in holdings.get(point, ())
+        for row in rows.holdings(point)
         if account is None or row.account_id == account
     ]
     owners = dict.fromkeys(row.account_id for row in held)
@@ -175,7 +175,7 @@ def _relations(snapshot: DirectorySnapshot, meters: Iterable[str], account: str 
     for two in held:
         yield _holding(two)
     for owner in owners:
-        for three in namings.get(owner, ()):
+        for three in rows.namings(owner):
             yield _naming(three)
 
 

@@ -171,16 +171,33 @@ class AdmissionSection(Section):
     sessions_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
 
 
+def _postgresql_url(text: str) -> str:
+    """Return a URL of a PostgreSQL without a password, which would stand in the file; ValueError otherwise."""
+    scheme, _, rest = text.partition("://")
+    user, at, place = rest.partition("@")
+    if scheme != "postgresql" or not at or not user or "/" not in place:
+        raise ValueError("write postgresql://USER@HOST/NAME")
+    if ":" in user:
+        raise ValueError("the password is no part of the URL: name the secret by `database_password_ref`")
+    return text
+
+
 class DirectorySection(Section):
     """Signing of the directory: central signs, edges verify. References name key files.
 
     Any of the keys of `verify_key_ref` and `verify_key_refs` may have signed: with the next key beside the present one,
     central's key is changed without a gap (docs/operator.md).
+
+    `database`, at central only, is the URL of a PostgreSQL that holds the directory in place of the file in the data
+    folder: `postgresql://USER@HOST/NAME`, the password by `database_password_ref`. Install
+    `meter-gateway[postgresql]` for it (docs/operator.md).
     """
 
     signing_key_ref: Name | None = None
     verify_key_ref: Name | None = None
     verify_key_refs: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
+    database: Annotated[str, AfterValidator(_postgresql_url)] | None = None
+    database_password_ref: Name | None = None
 
     def verify_refs(self) -> tuple[str, ...]:
         """Return the keys of which any may have signed."""

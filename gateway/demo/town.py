@@ -18,7 +18,13 @@ from gateway.demo.broker import embedded_broker
 from gateway.errors import GatewayError
 from gateway.private_file import write_private
 from gateway.roles.app import Running, running
-from gateway.roles.central_files import SIGNING_KEY, VERIFY_KEY, central_files, make_directory_keys
+from gateway.roles.central_files import (
+    SIGNING_KEY,
+    VERIFY_KEY,
+    central_files,
+    central_files_of,
+    make_directory_keys,
+)
 from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
@@ -237,7 +243,7 @@ def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:
     write_private(path, text.encode())
     config = configuration.load(path)
     now = datetime.now(UTC)
-    files = central_files(config.gateway.data).made()
+    files = central_files_of(config).made()
     with DirectoryStore(files.directory) as store:
         apply_import(store, plan_import(store.snapshot(), town / "directory.csv", at=now), by=NAME, at=now)
         snapshot = store.snapshot()

@@ -15,7 +15,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.config.file import Config
 from gateway.contract.topics import Topics
 from gateway.errors import ConfigError
-from gateway.roles.central_files import CentralFiles, central_files
+from gateway.roles.central_files import CentralFiles, central_files_of
 from gateway.roles.due_plans import apply_due_plans
 from gateway.roles.mqtt_settings import mqtt_settings, password
 from gateway.timekeeping.host import machine_name
@@ -74,7 +74,7 @@ class CentralRole:
 @asynccontextmanager
 async def central_role(config: Config, clock: Clock) -> AsyncIterator[CentralRole]:
     """Open ledger and directory; close them when the block ends."""
-    files = central_files(config.gateway.data, config.keys.second_copy).made()
+    files = central_files_of(config).made()
     ledger = Ledger(files.ledger)
     try:
         if "edge" in config.gateway.roles:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
+from gateway.config.file import Config
 from gateway.contract.signing import new_key_pair
 from gateway.private_file import write_private
+from protocols.meters.secrets import FileSecrets
 
 SIGNING_KEY = "directory-signing"
 VERIFY_KEY = "directory-verify"
@@ -14,15 +17,24 @@ VERIFY_KEY = "directory-verify"
 
 @dataclass(frozen=True, slots=True)
 class CentralFiles:
-    """Central's files in one folder; `second_copy` of the sealed keys stands elsewhere, where it is named."""
+    """Central's files in one folder; `second_copy` of the sealed keys stands elsewhere, where it is named.
+
+    `directory_url` is the PostgreSQL that holds the directory, where it is no file; it carries the password.
+    """
 
     folder: Path
     second_copy: Path | None = None
+    directory_url: str | None = field(default=None, repr=False)
 
     @property
-    def directory(self) -> Path:
-        """Return the path of the database of who holds which meter."""
-        return self.folder / "directory.db"
+    def directory(self) -> Path | str:
+        """Return where the database of who holds which meter is: a path, or a URL."""
+        return self.directory_url or self.folder / "directory.db"
+
+    @property
+    def are_made(self) -> bool:
+        """Whether a central has run here."""
+        return self.ledger.is_file() and (self.directory_url is not None or Path(self.directory).is_file())
 
     @property
     def rekey(self) -> Path:
@@ -55,9 +67,28 @@ class CentralFiles:
         return self
 
 
-def central_files(data: Path, second_copy: Path | None = None) -> CentralFiles:
-    """Return central's files under a gateway's data folder."""
-    return CentralFiles(data / "central", second_copy)
+def central_files(data: Path) -> CentralFiles:
+    """Return central's files under a gateway's data folder, all embedded."""
+    return CentralFiles(data / "central")
+
+
+def central_files_of(config: Config, data: Path | None = None) -> CentralFiles:
+    """Return central's files as a configuration names them; `data` is another gateway's data folder than its own.
+
+    Raises ConfigError where the password of the directory's database is not among the secrets.
+    """
+    folder = (data or config.gateway.data) / "central"
+    return CentralFiles(folder, config.keys.second_copy, _directory_url(config))
+
+
+def _directory_url(config: Config) -> str | None:
+    section = config.directory
+    if section.database is None or section.database_password_ref is None:
+        return section.database
+    password = FileSecrets(config.secrets).secret(section.database_password_ref).decode().strip()
+    scheme, _, rest = section.database.partition("://")
+    user, _, place = rest.partition("@")
+    return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
 
 
 def make_directory_keys(folder: Path, suffix: str = "") -> tuple[Path, Path]:

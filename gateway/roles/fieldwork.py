@@ -97,6 +97,7 @@ class FieldWork:
         files: CentralFiles,
         clock: Clock,
         journal: Journal,
+        store: DirectoryStore,
         *,
         purpose: str,
         tell: Tell,
@@ -107,6 +108,7 @@ class FieldWork:
         self._files = files
         self._clock = clock
         self._journal = journal
+        self._store = store
 
     async def read(self, meter: str) -> tuple[Nameplate, Reading]:
         """Return the nameplate and the present registers, read over the line.
@@ -151,19 +153,13 @@ class FieldWork:
 
     async def directory(self) -> DirectorySnapshot:
         """Return the directory as it is."""
-
-        def read() -> DirectorySnapshot:
-            with DirectoryStore(self._files.directory) as store:
-                return store.snapshot()
-
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(self._store.snapshot)
 
     async def would_change(self, *changes: Change, by: str, source: str) -> None:
         """Raise ChangeRefused where the directory would refuse these changes; nothing is changed."""
 
         def preview() -> None:
-            with DirectoryStore(self._files.directory) as store:
-                store.preview(changes, by=by, source=source, at=self._clock.now(), sure=True)
+            self._store.preview(changes, by=by, source=source, at=self._clock.now(), sure=True)
 
         await asyncio.to_thread(preview)
 
@@ -171,9 +167,8 @@ class FieldWork:
         """Apply changes to the directory and return it; ChangeRefused says what contradicts it."""
 
         def apply() -> DirectorySnapshot:
-            with DirectoryStore(self._files.directory) as store:
-                store.apply(changes, by=by, source=source, at=self._clock.now(), sure=True)
-                return store.snapshot()
+            self._store.apply(changes, by=by, source=source, at=self._clock.now(), sure=True)
+            return self._store.snapshot()
 
         return await asyncio.to_thread(apply)
 
@@ -301,7 +296,7 @@ async def field_work(
 
     `purpose` (`commission`) is told to who looks at the edge, `tell` is told why we wait for a turn on its line.
     """
-    if not files.directory.is_file() or not files.ledger.is_file():
+    if not files.are_made:
         raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
     folder: Path = config.gateway.data / "field"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -315,7 +310,8 @@ async def field_work(
     name = f"{config.gateway.name}-field"
     journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits, gateway=name)
     try:
-        yield FieldWork(config, files, clock, journal, purpose=purpose, tell=tell)
+        with DirectoryStore(files.directory) as store:
+            yield FieldWork(config, files, clock, journal, store, purpose=purpose, tell=tell)
     finally:
         await journal.close()
 
@@ -373,12 +369,12 @@ def _handed_over(old: str, new: str, usage_point: str, at: datetime) -> tuple[Ch
 
 def _check_usage_point(directory: DirectorySnapshot, given: str, *, new: bool) -> None:
     """Refuse a usage point that the directory has never heard of, unless it is said to be new."""
-    known = directory.usage_points()
-    if new and given in known:
+    known = directory.has_usage_point(given)
+    if new and known:
         raise UsageError(f"the directory has the usage point `{given}` already: leave out --new-usage-point")
-    if not new and given not in known:
+    if not new and not known:
         raise UsageError(
-            f"the directory has no usage point `{given}`.{did_you_mean(given, known)} "
+            f"the directory has no usage point `{given}`.{did_you_mean(given, set(directory.usage_points()))} "
             "For a new connection add --new-usage-point"
         )
 

@@ -17,7 +17,7 @@ from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, O
 from gateway.central.portal.views import Views
 from gateway.config.file import Config
 from gateway.errors import ConfigError
-from gateway.roles.central_files import central_files
+from gateway.roles.central_files import central_files_of
 from gateway.web.app import create_app
 from gateway.web.asking import AskingLimits
 from gateway.web.connections import ConnectionLimits
@@ -50,7 +50,7 @@ async def portal_role(
 
     `sender` carries one-time codes in place of what [web] `codes` names.
     """
-    files = central_files(config.gateway.data).made()
+    files = central_files_of(config).made()
     ledger = Ledger(files.ledger, read_only=files.ledger.is_file())
     contacts = ContactStore(files.contacts)
     known = FileSecrets(config.secrets)

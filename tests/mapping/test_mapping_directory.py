@@ -21,6 +21,7 @@ from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from mapping.undo import undo
 from tests.support.mapping.naive import Version
+from tests.support.mapping.places import Place, in_a_file
 from tests.support.mapping.strategies import METERS, STEPS, at, change_sets
 from tests.support.waiting import PATIENCE
 
@@ -38,10 +39,23 @@ def why(snapshot: DirectorySnapshot, meter: str, start: int | None, end: int) ->
     return snapshot.attributions(meter, None if start is None else at(start), at(end)).reason
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(change_sets, st.data())
 def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as store:
+    check_against_the_model(in_a_file, sets, data)
+
+
+@pytest.mark.postgres
+@settings(max_examples=10)
+@given(change_sets, st.data())
+def test_directory_in_a_postgresql_agrees_with_the_naive_model(
+    in_a_database: Place, sets: list[list[Change]], data: st.DataObject
+) -> None:
+    check_against_the_model(in_a_database, sets, data)
+
+
+def check_against_the_model(place: Place, sets: list[list[Change]], data: st.DataObject) -> None:
+    with place() as where, DirectoryStore(where) as store:
         versions = [Version(store.snapshot())]
         for i, changes in enumerate(sets):
             try:
@@ -50,7 +64,7 @@ def test_directory_agrees_with_the_naive_model(sets: list[list[Change]], data: s
                 continue
             if store.version != versions[-1].version:
                 versions.append(Version(store.snapshot()))
-        with DirectoryStore(Path(folder) / "d.db") as reopened:
+        with DirectoryStore(where) as reopened:
             assert reopened.snapshot() == store.snapshot()
         now = store.snapshot()
         again = DirectorySnapshot.from_json(now.to_json())
@@ -98,11 +112,6 @@ def check_differences(store: DirectoryStore, versions: list[Version]) -> None:
                 if old.numbers.get(key) != new.numbers.get(key)
             }
             assert {(n.account_id, n.kind): (n.old, n.new) for n in names} == changed
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> DirectoryStore:
-    return DirectoryStore(tmp_path / "directory.db")
 
 
 def test_hand_over_gives_final_opening_and_partial(store: DirectoryStore) -> None:
@@ -335,8 +344,8 @@ def test_a_mistyped_name_is_found_among_as_many_as_a_city_has(given: str, meant:
     assert nearest("nothing like it", city) == []
 
 
-def test_two_stores_of_one_file_see_each_other(store: DirectoryStore, tmp_path: Path) -> None:
-    with DirectoryStore(tmp_path / "directory.db") as other:
+def test_two_stores_of_one_place_see_each_other(place: Place) -> None:
+    with place() as where, DirectoryStore(where) as store, DirectoryStore(where) as other:
         store.apply([Name("a", NumberKind.LEGACY, "K1")], at=at(1), **BY)
         assert other.snapshot() == store.snapshot()
         other.apply([Name("b", NumberKind.LEGACY, "K2")], at=at(0), **BY)
@@ -379,16 +388,21 @@ def test_hostile_snapshots_are_refused(text: str | bytes) -> None:
         DirectorySnapshot.from_json(text)
 
 
-@settings(max_examples=100)
-@given(st.data())
-def test_damaged_snapshots_are_refused_or_whole(data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as made:
+@pytest.fixture(scope="module")
+def written() -> str:
+    with in_a_file() as where, DirectoryStore(where) as made:
         made.apply(
             [Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0)), MoveOut("UP1", at(3))],
             at=at(0),
             **BY,
         )
-        text = made.snapshot().to_json()
+        return made.snapshot().to_json()
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_damaged_snapshots_are_refused_or_whole(written: str, data: st.DataObject) -> None:
+    text = written
     where = data.draw(st.integers(0, len(text) - 1))
     damaged = (
         text[:where]
@@ -421,21 +435,49 @@ def test_reading_does_not_wait_for_a_change_set(store: DirectoryStore) -> None:
     assert store.snapshot().version == store.version == 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(change_sets)
-def test_carried_indexes_equal_fresh_ones(sets: list[list[Change]]) -> None:
-    """What is carried from version to version is what a fresh start would make."""
-    with tempfile.TemporaryDirectory() as folder, DirectoryStore(Path(folder) / "d.db") as made:
+def test_the_database_answers_as_rows_in_memory_do(sets: list[list[Change]]) -> None:
+    check_against_memory(in_a_file, sets)
+
+
+@pytest.mark.postgres
+@settings(max_examples=8)
+@given(change_sets)
+def test_a_postgresql_answers_as_rows_in_memory_do(in_a_database: Place, sets: list[list[Change]]) -> None:
+    check_against_memory(in_a_database, sets)
+
+
+def check_against_memory(place: Place, sets: list[list[Change]]) -> None:
+    """Of any version, asked before the next or long after: the same keys, counts, owners and places."""
+    with place() as where, DirectoryStore(where) as made:
         for i, changes in enumerate(sets):
             try:
                 made.apply(changes, at=at(100 + i), **BY)
             except ChangeRefused:
                 continue
-        carried = made.snapshot().indexes
-        fresh = DirectorySnapshot.from_json(made.snapshot().to_json()).indexes
-        assert carried.owners == fresh.owners
-        for have, want in ((carried.meters_at, fresh.meters_at), (carried.points_of, fresh.points_of)):
-            assert {k: set(v) for k, v in have.items()} == {k: set(v) for k, v in want.items()}
+            check_rows(made.snapshot())
+        check_rows(made.snapshot())
+        for version in range(made.version + 1):
+            check_rows(DirectorySnapshot(made.snapshot().rows.rewound(version)))
+
+
+def check_rows(snapshot: DirectorySnapshot) -> None:
+    have, want = snapshot.rows, DirectorySnapshot.from_json(snapshot.to_json()).rows
+    assert (have.version, tuple(have.changes)) == (want.version, tuple(want.changes))
+    for name in ("meters", "usage_points", "accounts"):
+        assert sorted(getattr(have, name)()) == sorted(getattr(want, name)())
+    assert have.counts() == want.counts()
+    for point in want.usage_points():
+        assert set(have.meters_at(point)) == set(want.meters_at(point))
+    for account in want.accounts():
+        assert set(have.usage_points_of(account)) == set(want.usage_points_of(account))
+    for kind in NumberKind:
+        assert sorted(have.numbers(kind)) == sorted(want.numbers(kind))
+        for number in (*want.numbers(kind), "unknown"):
+            assert have.owner(kind, number) == want.owner(kind, number)
+    for old in range(want.version + 1):
+        assert have.touched(old, want.version) == want.touched(old, want.version)
 
 
 def test_a_change_set_of_2099_does_not_date_all_that_follow(store: DirectoryStore) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapping.changes import Change, Install, MoveIn, Name
@@ -36,10 +36,11 @@ def made(steps: list[tuple[int, int, int]]) -> list[DirectorySnapshot]:
                 store.apply([change], by="test", source="x", at=T0 + timedelta(days=100 + number))
             except ChangeRefused:
                 continue
-            found.append(store.snapshot())
+            found.append(store.snapshot().part(METERS))  # in memory: the store does not last
     return found
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 5)), max_size=8),
     st.lists(st.sets(st.sampled_from(METERS)), min_size=2, max_size=2),

@@ -39,7 +39,13 @@ class Visit(FieldWork):
 
     def __init__(self, files: CentralFiles) -> None:
         super().__init__(
-            cast("Config", None), files, Clock(), cast("Journal", None), purpose="commission", tell=print
+            cast("Config", None),
+            files,
+            Clock(),
+            cast("Journal", None),
+            DirectoryStore(files.directory),
+            purpose="commission",
+            tell=print,
         )
         self.files = files
         self.steps: list[str] = []
@@ -48,8 +54,7 @@ class Visit(FieldWork):
 
     @property
     def version(self) -> int:
-        with DirectoryStore(self.files.directory) as store:
-            return store.version
+        return self._store.version
 
     async def read(self, meter: str) -> tuple[Nameplate, Reading]:
         self._step(f"read {meter}")

@@ -159,9 +159,9 @@ def begin(made: Town, billing: TextBilling) -> None:
     wait_until(lambda: claimed(made) == len(made.plan.meters), "every meter is the edge's", CALM)
     made.central.stop()
     copied(made.files.ledger, copies / "ledger.db")
-    copied(made.files.directory, copies / "directory.db")
+    copied(Path(made.files.directory), copies / "directory.db")
     # What happens after the copy is undone by restoring it: this number must not stay anywhere.
-    renamed(made.files.directory, "9000000002")
+    renamed(Path(made.files.directory), "9000000002")
     made.central.start()
     made.edge.stop()
     copied(journal_of(made), copies / "journal.db")
@@ -220,7 +220,7 @@ def blows(
 
     once: list[Callable[[], None]] = [
         lambda: restore_central(made.files.ledger),
-        lambda: restore_central(made.files.directory),
+        lambda: restore_central(Path(made.files.directory)),
         restore_edge,
         lose_store,
     ]
@@ -282,7 +282,7 @@ def test_no_word_and_no_old_copy_loses_doubles_alters_or_moves_a_reading(tmp_pat
             time.sleep(dice.uniform(0.5, 2.5))
             step()
         stranger.speak()
-        renamed(made.files.directory, NEWCOMER)
+        renamed(Path(made.files.directory), NEWCOMER)
         until = (datetime.now(UTC) - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
         remaining = made.started + timedelta(seconds=60 * 3600 / 3600) - datetime.now(UTC)
         time.sleep(max(remaining.total_seconds(), 0))
@@ -327,7 +327,7 @@ def test_no_wrong_clock_beside_all_that_misdates_a_reading_or_leaves_it_in_doubt
             time.sleep(dice.uniform(0.5, 3))
             step()
         stranger.speak()
-        renamed(made.files.directory, NEWCOMER)
+        renamed(Path(made.files.directory), NEWCOMER)
         until = began - timedelta(minutes=31)
         try:
             figures = after_all(made, billing, until - 2 * day, until)

@@ -99,13 +99,15 @@ class DirectoryLives:
         for begin in range(0, len(meters), METERS):
             some = meters[begin : begin + METERS]
             self._ledger.unattributed.recheck([(meter, None, None) for meter in some])
+            snapshot.expect(some)
             yield [
                 message
                 for meter in some
                 for message in standing_messages(meter, snapshot, at, generation=generation)
             ]
-        accounts = sorted({*snapshot.relations()[2], *_holders(snapshot)})
+        accounts = sorted(snapshot.accounts())
         for begin in range(0, len(accounts), METERS):
+            snapshot.rows.expect(accounts=accounts[begin : begin + METERS])
             names = [
                 NamingChange(
                     account_id=account,
@@ -135,10 +137,6 @@ class DirectoryLives:
         seen = self._ledger.directory_seen.get()
         if seen is not None:
             self._ledger.directory_seen.put(replace(seen, told=""))
-
-
-def _holders(snapshot: DirectorySnapshot) -> set[str]:
-    return {row.account_id for rows in snapshot.relations()[1].values() for row in rows}
 
 
 def _set_back(generation: str, why: str) -> SetBack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from collections.abc import Sequence
 from time import monotonic
 
 import structlog
@@ -15,6 +15,7 @@ from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.unattributed import Asked
 from gateway.central.retelling import Retelling
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
@@ -180,8 +181,9 @@ class DirectoryService:
 def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
     """Judge again what an older directory judged; return how many captures were looked at."""
 
-    def reason_of(meter: str, start: datetime | None, at: datetime) -> str | None:
-        reason = snapshot.attributions(meter, start, at).reason
-        return None if reason is None else reason.value
+    def judge(captures: Sequence[Asked]) -> list[str | None]:
+        snapshot.expect({meter for meter, _, _ in captures})
+        found = (snapshot.attributions(meter, start, at).reason for meter, start, at in captures)
+        return [None if reason is None else reason.value for reason in found]
 
-    return ledger.unattributed.sweep(reason_of, snapshot.version)
+    return ledger.unattributed.sweep(judge, snapshot.version)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Engine, Select, Table, create_engine, event, insert, update
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Column, Connection, Select, Table, insert, update
 
 from gateway.errors import GatewayError
-
-BUSY_TIMEOUT_MS = 30_000
-"""How long one process waits for another's transaction."""
+from mapping import database
 
 R = TypeVar("R")
 K = TypeVar("K", str, int)
@@ -29,65 +22,12 @@ class LedgerError(GatewayError):
     exit_code = 5
 
 
-class Database:
+class Database(database.Database):
     """The file's connections. Threads share it; writers take turns. Failures are LedgerError."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
-        self.read_only = read_only
-        self._turn = threading.Lock()
-        self._reader = _engine(path, writer=False)
-        self._writer = self._reader if read_only else _engine(path, writer=True)
-
-    def close(self) -> None:
-        """Release the file."""
-        self._writer.dispose()
-        self._reader.dispose()
-
-    @contextmanager
-    def reading(self, doing: str) -> Iterator[Connection]:
-        """Yield one steady view of the ledger; `doing` says in errors what failed."""
-        with _translated(doing), self._reader.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def writing(self, doing: str) -> Iterator[Connection]:
-        """Yield one transaction: durable (fsync) when the block ends, undone when it raises."""
-        if self.read_only:
-            raise LedgerError(f"the ledger was opened for reading only ({doing})")
-        with self._turn, _translated(doing), self._writer.begin() as connection:
-            yield connection
-
-
-def _engine(path: Path, *, writer: bool) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
-
-    def connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        # SQLAlchemy's own BEGIN (below) replaces the driver's, which begins too late for a steady read.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        if writer:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-        else:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
-    def begin(connection: Connection) -> None:
-        # A writer takes its lock at once: one that reads first and writes later may find itself outrun.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begin)
-    return engine
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise LedgerError(f"the ledger failed while {doing}: {error.__class__.__name__}: {error}") from error
+        """Take the path of the file; nothing is opened yet."""
+        super().__init__(path, store="ledger", fault=LedgerError, read_only=read_only)
 
 
 def columns(table: Table, record: type[Any]) -> list[Column[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -29,8 +29,10 @@ NEVER_JUDGED: Final = 2**62
 """Version by which a row counts as judged whose reason no directory can lift: it is not looked at again."""
 _COPIED: Final = ("capture_id", "meter", "profile", "at", "start", "ingested_at")
 
-Judge = Callable[[str, datetime | None, datetime], str | None]
-"""(meter, start or None, at) -> why the capture stands under no account by the directory, None when it does."""
+Asked = tuple[str, datetime | None, datetime]
+"""A capture as the directory is asked about it: meter, start or None, at."""
+Judge = Callable[[Sequence[Asked]], list[str | None]]
+"""Says of each why it stands under no account by the directory, None where it does."""
 
 
 class UnattributedCaptures:
@@ -72,12 +74,12 @@ class UnattributedCaptures:
         with self._database.writing("marking captures") as connection:
             return sum(_mark(connection, *span) for span in spans)
 
-    def sweep(self, reason_of: Judge, version: int) -> int:
+    def sweep(self, judge: Judge, version: int) -> int:
         """Judge, by directory version `version`, what an older one judged last; return how many captures."""
         total = 0
         while True:
             with self._database.writing("judging unattributed captures") as connection:
-                judged = _judge_some(connection, reason_of, version)
+                judged = _judge_some(connection, judge, version)
                 if judged == 0 and (read_cursor(connection, JUDGED_BY) or 0) < version:
                     # Only now, and in the transaction that found nothing left: what arrives stamped with an
                     # older version after this goes on the list. One more look, for what came in between.
@@ -167,15 +169,14 @@ def _mark(connection: Connection, meter: str, start: datetime | None, end: datet
     return again + fresh
 
 
-def _judge_some(connection: Connection, reason_of: Judge, version: int) -> int:
+def _judge_some(connection: Connection, judge: Judge, version: int) -> int:
     c = unattributed.c
     rows = connection.execute(
         select(c.capture_id, c.meter, c.start, c.at).where(c.checked_version < version).limit(SWEEP)
     ).all()
     attributed: list[str] = []
     still: list[dict[str, object]] = []
-    for row in rows:
-        reason = reason_of(row.meter, row.start, row.at)
+    for row, reason in zip(rows, judge([(row.meter, row.start, row.at) for row in rows]), strict=True):
         if reason is None:
             attributed.append(row.capture_id)
         else:

@@ -57,7 +57,7 @@ def fleet(
         held = health.get(one.meter)
         if held is None or _trust(one, allocated, online) > _trust(held, allocated, online):
             health[one.meter] = one
-    for meter in sorted({*health, *heard, *snapshot.meters()}):
+    for meter in snapshot.each(sorted({*health, *heard, *snapshot.meters()})):
         word, at = health.get(meter), heard.get(meter)
         installed = snapshot.installations(meter)
         current = _current(installed, now)

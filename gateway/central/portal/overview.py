@@ -184,6 +184,7 @@ class OperatorOverview:
         latest = self._ledger.captures.latest(
             [fact.meter for fact in facts], (*SNAPSHOTS, "block_load"), until=self._now + AHEAD
         )
+        self._snapshot.expect(fact.meter for fact in facts)
         for fact in facts:
             captures = [stored.message for stored in latest[fact.meter].values()]
             captures.sort(key=lambda capture: capture.at, reverse=True)

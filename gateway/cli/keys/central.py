@@ -22,7 +22,7 @@ from gateway.config.file import Config
 from gateway.errors import ConfigError, JournalError, UsageError
 from gateway.private_file import write_private
 from gateway.roles.central import key_desk
-from gateway.roles.central_files import CentralFiles, central_files
+from gateway.roles.central_files import CentralFiles, central_files_of
 from protocols.meters.secrets import FileSecrets
 
 GatewayArgument = Annotated[str, typer.Argument(help="The gateway's name.")]
@@ -177,7 +177,7 @@ async def _bundle(config: Config, gateway: str) -> list[bytes]:
         raise ConfigError(
             "a bundle needs [directory] signing_key_ref and [keys] store_secret_ref: central's own"
         )
-    files = central_files(config.gateway.data, config.keys.second_copy)
+    files = central_files_of(config)
     if not files.ledger.is_file() or not files.keys.is_file():
         raise UsageError(f"there is no ledger, or there are no sealed keys, in {files.folder}")
     clock = config.clock()

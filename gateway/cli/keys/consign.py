@@ -31,7 +31,7 @@ from gateway.config.file import Config
 from gateway.contract.key_text import KeyEntry, KeyText, sealing_context
 from gateway.contract.sealing import seal
 from gateway.errors import ConfigError, UsageError
-from gateway.roles.central_files import central_files
+from gateway.roles.central_files import central_files_of
 from protocols.meters.secrets import FileSecrets, decoded
 from protocols.session import Clock
 
@@ -98,7 +98,7 @@ def import_keys(
             "the file is not enciphered: everybody on its way could read the keys (--plain takes it)"
         )
     found = read_consignment(content, maker=maker, unwrap=unwrap)
-    files = central_files(loaded.gateway.data, loaded.keys.second_copy).made()
+    files = central_files_of(loaded).made()
     with sealed_store(files, make=True) as store:
         sorted_out = seals.compared(found.meters, store)
         taken = sorted_out["new"] + (sorted_out["conflict"] if replace else [])

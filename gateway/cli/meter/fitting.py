@@ -14,7 +14,7 @@ from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOpti
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.errors import UsageError
-from gateway.roles.central_files import central_files
+from gateway.roles.central_files import central_files_of
 from gateway.roles.fieldwork import commission as commission_meter
 from gateway.roles.fieldwork import field_work
 from gateway.roles.fieldwork import replace as replace_meter
@@ -51,7 +51,7 @@ def commission(
 
     async def work() -> dict[str, Any]:
         async with field_work(
-            loaded, central_files(central or loaded.gateway.data), purpose=purpose(None), tell=print_problem
+            loaded, central_files_of(loaded, central), purpose=purpose(None), tell=print_problem
         ) as visit:
             plate, proof = await commission_meter(
                 visit,
@@ -90,7 +90,7 @@ def replace(
 
     async def work() -> dict[str, Any]:
         async with field_work(
-            loaded, central_files(central or loaded.gateway.data), purpose=purpose(None), tell=print_problem
+            loaded, central_files_of(loaded, central), purpose=purpose(None), tell=print_problem
         ) as visit:
             final, plate, opening = await replace_meter(
                 visit, old=old, new=new, usage_point=usage_point, by=user(), no_final=no_final

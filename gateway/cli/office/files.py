@@ -9,7 +9,7 @@ import typer
 
 from gateway.config import file as configuration
 from gateway.errors import UsageError
-from gateway.roles.central_files import CentralFiles, central_files
+from gateway.roles.central_files import CentralFiles, central_files, central_files_of
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder of the gateway that has the central role.")
@@ -24,5 +24,5 @@ def find_files(data: Path | None, config: Path | None) -> CentralFiles:
         return central_files(data)
     if config is not None:
         loaded = configuration.load(config)
-        return central_files(loaded.gateway.data, loaded.keys.second_copy)
+        return central_files_of(loaded)
     raise UsageError("say where central keeps its data: --data FOLDER or --config FILE")

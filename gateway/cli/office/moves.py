@@ -121,7 +121,7 @@ def move_in(
         if owner is not None:
             return [MoveIn(usage_point, owner, when, payment)]
         if not new:
-            known = did_you_mean(number, snapshot.indexes.owners[kind].keys())
+            known = did_you_mean(number, set(snapshot.numbers(kind)))
             raise UsageError(f"no account has the {kind} `{number}`.{known} For a new account add --new")
         made = new_account_id()
         return [MoveIn(usage_point, made, when, payment), Name(made, kind, number)]
@@ -175,7 +175,7 @@ def _give(
         else:
             store.apply(changes, by=user(), source=source, at=now, based_on=before.version, sure=sure)
             after = store.snapshot()
-    rows = _concerned(before, after)
+        rows = _concerned(before, after)
     words = "nothing new: the directory says so already"
     if after.version != before.version:
         words = "dry run, nothing changed" if dry_run else "applied"
@@ -217,8 +217,8 @@ def _called(snapshot: DirectorySnapshot, who: Holder | Unattributed) -> str:
 
 
 def _check_usage_point(snapshot: DirectorySnapshot, given: str) -> None:
-    known = snapshot.usage_points()
-    if given not in known:
+    if not snapshot.has_usage_point(given):
+        known = set(snapshot.usage_points())
         raise UsageError(f"the directory has no usage point `{given}`.{did_you_mean(given, known)}")
 
 

@@ -38,6 +38,6 @@ class StampingPart:
     ) -> Attributions:
         """Return whose the interval start..end is, or the snapshot at `end` (start None)."""
         whose = self.snapshot.attributions(meter, start, end, known_at)
-        if meter in self.snapshot.relations()[0]:
+        if self.snapshot.rows.installations(meter):
             return whose
         return replace(whose, directory_version=0)

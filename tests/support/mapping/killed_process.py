@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from sqlite3 import Connection
 from typing import Any
+
+from sqlalchemy import Connection
 
 from mapping import directory_tables
 from mapping.changes import Name
-from mapping.directory import NumberKind
+from mapping.directory import ChangeSet, NumberKind
 from mapping.store import DirectoryStore
 
-_write = directory_tables._write_new
+_write = directory_tables.write
 
 
-def write_and_wait(db: Connection, rows: list[Any]) -> None:
-    _write(db, rows)
+def write_and_wait(db: Connection, change: ChangeSet, gone: Any, new: Any) -> None:
+    _write(db, change, gone, new)
     print("written", flush=True)
     sys.stdin.read()
 
 
 if __name__ == "__main__":
-    directory_tables._write_new = write_and_wait
+    directory_tables.write = write_and_wait
     names = [Name(f"acc-{i}", NumberKind.LEGACY, f"L{i}") for i in range(5000)]
     DirectoryStore(sys.argv[1]).apply(names, by="x", source="y", at=datetime.now(UTC))
