@@ -18,6 +18,7 @@ from gateway.errors import JournalError
 FILE = "acts.jsonl"
 BEGUN = "begun"
 """Outcome of the line before an act; one that has no other line was cut off: what became of it is not known."""
+BROKEN_OFF = "not known: broken off before the meter's answer; look what it shows before you do it again"
 MAX_TEXT = 4_096
 """Characters of a value that are recorded."""
 
@@ -116,17 +117,16 @@ class ActRecord:
     def recorded(
         self, *, now: Callable[[], datetime], by: str, meter: str, act: str, before: str, after: str
     ) -> Iterator[Outcome]:
-        """Record an act around its block: `done` with what stands afterwards, else the error that ended it."""
+        """Record an act around its block: `done` with what stands afterwards, what failed, or BROKEN_OFF."""
         begun = self.begin(at=now(), by=by, meter=meter, act=act, before=before, after=after)
         outcome = Outcome()
         try:
             yield outcome
-        except BaseException as error:
-            self.end(
-                begun,
-                at=now(),
-                outcome=f"failed: {error}" if str(error) else f"failed: {type(error).__name__}",
-            )
+        except Exception as error:
+            self.end(begun, at=now(), outcome=f"failed: {str(error) or type(error).__name__}")
+            raise
+        except BaseException:  # Ctrl-C, or the program's end: the meter may have done it
+            self.end(begun, at=now(), outcome=BROKEN_OFF)
             raise
         self.end(begun, at=now(), outcome=outcome.text, after=outcome.after)
 

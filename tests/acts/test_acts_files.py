@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.acts.audit import BEGUN, ActRecord
+from gateway.acts.audit import BEGUN, BROKEN_OFF, ActRecord
 from gateway.acts.firmware_file import load_image
 from gateway.acts.program_files import load_calendar, load_push, load_special_days
 from gateway.config.targets import parse_target
@@ -46,6 +47,19 @@ def test_an_act_is_recorded_before_it_is_done_and_with_what_came_of_it(tmp_path:
     ]
     assert len({line.act_id for line in lines}) == 2
     assert record.path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("ended", [asyncio.CancelledError, KeyboardInterrupt])
+def test_an_act_that_was_broken_off_is_not_said_to_have_failed(
+    tmp_path: Path, ended: type[BaseException]
+) -> None:
+    record = ActRecord(tmp_path)
+    with (
+        pytest.raises(ended),
+        record.recorded(now=lambda: NOW, by="ravi", meter="GEN:1", act="recharge", before="1", after="2"),
+    ):
+        raise ended
+    assert [line.outcome for line in record.lines()] == [BEGUN, BROKEN_OFF]
 
 
 def test_a_line_that_a_crash_cut_is_left_out_and_spoils_no_other(tmp_path: Path) -> None:
