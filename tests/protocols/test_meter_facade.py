@@ -182,6 +182,14 @@ def test_wrong_use_is_said_before_the_meter_is_asked(town: ServedNeighbourhood) 
         assert meter.identify().serial  # an error of one call leaves the meter usable
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Let an interrupt reach Python, also where the tests were started with it ignored (`make test &`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupt_when(condition: threading.Event) -> threading.Thread:
     def interrupt() -> None:
         condition.wait(10)
@@ -192,6 +200,7 @@ def _interrupt_when(condition: threading.Event) -> threading.Thread:
     return thread
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_while_waiting_ends_the_request_and_closes(town: ServedNeighbourhood) -> None:
     asked = threading.Event()
     meter = opened(town)
@@ -207,6 +216,7 @@ def test_an_interrupt_while_waiting_ends_the_request_and_closes(town: ServedNeig
     assert meter._thread.closed
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_while_opening_leaves_nothing() -> None:
     """The far end takes the connection and says nothing."""
     connected = threading.Event()

@@ -267,9 +267,12 @@ class ProfileReading:
 
     async def reread(self, since: datetime, until: datetime) -> list[ReadingSet]:
         """Read a span again and take what is new; the watermark stays and no gap opens."""
-        self._coverage = None
-        rows = [row async for row in self._read(since, until)]
-        await self._append(rows, None)
+        coverage, self._coverage = self._coverage, None
+        try:
+            rows = [row async for row in self._read(since, until)]
+            await self._append(rows, None)
+        finally:
+            self._coverage = coverage  # by it, what was told while the meter was away is settled
         return rows
 
     async def _append(
