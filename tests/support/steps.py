@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -21,8 +22,12 @@ class Steps:
     def __init__(self) -> None:
         self.count = 0
         self._before: tuple[Any, Any] = (None, None)
+        self._collects = False
 
     def __enter__(self) -> Steps:
+        # What a collection finalizes is not the work's: it comes whenever other tests have left enough.
+        self._collects = gc.isenabled()
+        gc.disable()
         self._before = sys.gettrace(), sys.getprofile()
         sys.setprofile(self._call)
         sys.settrace(self._enter)
@@ -32,6 +37,8 @@ class Steps:
         trace, profile = self._before
         sys.settrace(trace)
         sys.setprofile(profile)
+        if self._collects:
+            gc.enable()
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
         return self._line

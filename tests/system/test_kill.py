@@ -88,7 +88,7 @@ def test_central_away_for_36_hours_fills_the_journal_raises_the_alarm_and_loses_
     tmp_path: Path,
 ) -> None:
     bound = "[journal]\nmax_bytes = 1_048_576\n"
-    hours = timedelta(hours=60)  # simulated time still runs fast when central comes back after 36 h of it
+    hours = timedelta(hours=84)  # simulated time still runs fast when central comes back after 36 h of it
     with town(tmp_path, meters=26, seed=6, speed=3600, behind=hours, backfill_days=12, journal=bound) as made:
         made.edge.start()
         pid = made.edge.pid
