@@ -252,13 +252,18 @@ async def test_a_recharge_is_unlocked_written_once_and_proved(tmp_path: Path, fr
     assert meter.orders == [(6, UNLOCK, (0x5AA5,)), (16, RECHARGE, (0, 5000))]
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize("how", ["lost", "late", "failure", "acknowledge", "garbled"])
+@pytest.mark.parametrize(
+    ("how", "framing"),
+    [
+        (how, framing)
+        for how in ("lost", "late", "failure", "acknowledge", "garbled")
+        for framing in FRAMINGS
+        if (how, framing) != ("late", "tcp")  # there a number tells it
+    ],
+)
 async def test_what_was_carried_out_is_proved_without_its_answer(
     tmp_path: Path, how: str, framing: str
 ) -> None:
-    if how == "late" and framing == "tcp":
-        pytest.skip("there a number tells it")
     meter = payer()
     async with session_with(meter, tmp_path, how=how, framing=framing) as (session, far):
         assert await recharge(session) == "balance 150.00 INR, recharged in all 550.00 INR"
