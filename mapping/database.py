@@ -47,7 +47,7 @@ class Database:
             self._writer = (
                 self._reader if read_only else _engine(where, store, writer=True, cache_kib=cache_kib)
             )
-        except (ArgumentError, SQLAlchemyError) as error:
+        except SQLAlchemyError as error:
             raise fault(f"{self.where} is no database: {error}") from error
 
     @property

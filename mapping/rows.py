@@ -330,6 +330,11 @@ def in_batches(things: Iterable[T], size: int = AHEAD) -> Iterator[list[T]]:
         yield some
 
 
+def is_visible(row: DirectoryRow, version: int) -> bool:
+    """Say whether a version has the row: recorded by then, and not superseded by then."""
+    return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
+
+
 def is_touched(rows: Iterable[DirectoryRow], old: int, new: int) -> bool:
     """Say whether any row was recorded or superseded after version `old`, up to `new`."""
     for row in rows:

@@ -17,7 +17,6 @@ from mapping.directory import (
     Attributions,
     ChangeSet,
     DirectoryCounts,
-    DirectoryRow,
     Holding,
     Installation,
     Naming,
@@ -25,7 +24,7 @@ from mapping.directory import (
     RowT,
     Unattributed,
 )
-from mapping.rows import MemoryRows, Rows, Touched, in_batches
+from mapping.rows import MemoryRows, Rows, Touched, in_batches, is_visible
 
 
 class DirectorySnapshot:
@@ -165,7 +164,7 @@ class DirectorySnapshot:
 
     def _name(self, account_id: str, kind: NumberKind, version: int) -> str | None:
         for naming in self.rows.namings(account_id):
-            if naming.kind is kind and naming.valid_to is None and _is_visible(naming, version):
+            if naming.kind is kind and naming.valid_to is None and is_visible(naming, version):
                 return naming.number
         return None
 
@@ -284,10 +283,6 @@ class DirectorySnapshot:
         return cls(MemoryRows(*snapshot_json.load(text)))
 
 
-def _is_visible(row: DirectoryRow, version: int) -> bool:
-    return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
-
-
 def _versions(relation: dict[str, tuple[RowT, ...]]) -> set[int]:
     found = set()
     for rows in relation.values():
@@ -299,7 +294,7 @@ def _versions(relation: dict[str, tuple[RowT, ...]]) -> set[int]:
 
 
 def _visible(rows: tuple[RowT, ...], version: int) -> list[RowT]:
-    return [r for r in rows if _is_visible(r, version)]
+    return [r for r in rows if is_visible(r, version)]
 
 
 def _current(rows: tuple[RowT, ...]) -> tuple[RowT, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +41,6 @@ class DirectoryStore:
         self.set_back: str | None = None
         """What showed, when it was opened, that the file is an older copy; None for nothing."""
         self._rows = StoredDirectory(self._db)
-        self._shown = threading.Lock()
         self._snapshot = DirectorySnapshot()
         try:
             if self._path is not None and not self._path.exists():
@@ -129,11 +127,9 @@ class DirectoryStore:
         It never waits for a change set being applied: until that is committed, the directory before it is the
         present one.
         """
-        rows = self._rows.newest()
-        with self._shown:
-            if rows.version != self._snapshot.version or not self._snapshot.rows.changes:
-                self._snapshot = DirectorySnapshot(rows)
-            snapshot = self._snapshot
+        rows, snapshot = self._rows.newest(), self._snapshot
+        if snapshot.rows is not rows:
+            self._snapshot = snapshot = DirectorySnapshot(rows)
         return snapshot if known_at is None else snapshot.as_known_at(known_at)
 
     def apply(

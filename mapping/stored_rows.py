@@ -55,10 +55,16 @@ class _Fetched(Generic[K, V]):
                 for key, value in self._fetch(some).items():
                     self._put(key, value)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is at hand."""
+        return not self._held
+
     def forget(self, keys: Sequence[K]) -> None:
         """Let these go; all, where they may be more than `bound`."""
         if len(keys) >= self._bound:
             self._held.clear()
+            return
         for key in keys:
             self._held.pop(key, None)
 
@@ -83,7 +89,7 @@ class StoredDirectory:
         self._db = database
         # Held while rows are fetched and put at hand: between the two nobody may find that they have changed.
         self._lock = threading.RLock()
-        self._changes: tuple[ChangeSet, ...] = ()
+        self._newest = StoredRows(self, ())
         self._by_version: dict[int, ChangeSet] = {}
         self._rows = RowReader(self._change)
         self.installations = _Fetched(self._fetch_installations, self._lock)
@@ -103,17 +109,17 @@ class StoredDirectory:
         """Return the rows of the version that the database holds now; another process may have changed it."""
         with self._lock:
             self._learn()
-            return StoredRows(self, self._changes)
+            return self._newest
 
     def _learn(self) -> None:
         """Take note of change sets that were made meanwhile, and let go of the rows that they touched."""
-        known = self._changes[-1].version if self._changes else 0
+        known = self._newest.version
         with self._db.reading("looking for change sets") as db:
             fresh = tables.read_changes(db, known)
             if not fresh:
                 return
             self._forget(db, known)
-        self._changes = (*self._changes, *fresh)
+        self._newest = StoredRows(self, (*self._newest.changes, *fresh))
         self._by_version.update({one.version: one for one in fresh})
 
     def _forget(self, db: Connection, known: int) -> None:
@@ -125,8 +131,12 @@ class StoredDirectory:
             (self.meters_at, installation.c.usage_point),
             (self.points_of, holding.c.account_id),
         ):
+            if kept.is_empty:  # at a start above all, where a whole city would be looked through for nothing
+                continue
             touched = select(key).where(_touching(key.table, known, last)).distinct().limit(KEPT)
             kept.forget(db.execute(touched).scalars().all())
+        if self.owners.is_empty:
+            return
         numbers = select(naming.c.kind, naming.c.number).where(_touching(naming, known, last)).distinct()
         self.owners.forget([(NumberKind(kind), number) for kind, number in db.execute(numbers.limit(KEPT))])
 

@@ -15,9 +15,9 @@ from mapping.changes import (
     InstallationSpan,
     Name,
 )
-from mapping.directory import DirectoryRow, Naming, NumberKind, RowT
+from mapping.directory import Naming, NumberKind, RowT
 from mapping.errors import ChangeRefused
-from mapping.rows import in_batches
+from mapping.rows import in_batches, is_visible
 from mapping.snapshot import DirectorySnapshot
 
 
@@ -39,7 +39,7 @@ def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
             stays = tuple(
                 InstallationSpan(r.usage_point, r.role, r.valid_from, r.valid_to, r.multiplier)
                 for r in fitted
-                if _visible(r, version - 1)
+                if is_visible(r, version - 1)
             )
             changes.append(CorrectInstallations(meter, stays))
     for points in in_batches(touched.usage_points):
@@ -50,7 +50,7 @@ def undo(snapshot: DirectorySnapshot, version: int) -> list[Change]:
             spans = tuple(
                 HoldingSpan(r.account_id, r.valid_from, r.valid_to, r.payment_mode)
                 for r in held
-                if _visible(r, version - 1)
+                if is_visible(r, version - 1)
             )
             changes.append(CorrectHoldings(point, spans))
     for accounts in in_batches(touched.accounts):
@@ -73,13 +73,9 @@ def _refuse_changed_again(rows: Iterable[RowT], version: int, what: str) -> None
 
 def _said(rows: Iterable[RowT], version: int) -> set[tuple[object, ...]]:
     """Return what was said in a version, without who said it. Of names only the present ones count."""
-    visible = [row for row in rows if _visible(row, version)]
+    visible = [row for row in rows if is_visible(row, version)]
     return {
         (row.kind, row.number) if isinstance(row, Naming) else row[:-3]
         for row in visible
         if not (isinstance(row, Naming) and row.valid_to is not None)
     }
-
-
-def _visible(row: DirectoryRow, version: int) -> bool:
-    return row.recorded.version <= version and (row.superseded is None or row.superseded.version > version)
