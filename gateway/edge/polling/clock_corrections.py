@@ -13,7 +13,7 @@ import structlog
 from gateway.edge.polling.clock_rule import AS_TAKEN, ONCE_IN, ClockRule, is_doubted, may_again
 from gateway.edge.stamping.clocks import DRIFT_ALARM
 from gateway.timekeeping.clock import surely_within
-from protocols.errors import MeterRefused, NotSupported, ProtocolError, WriteNotKept, WriteUnproven
+from protocols.errors import MeterRefused, NotSupported, ProtocolError, WriteNotKept
 from protocols.known import Known, keep
 from protocols.reading import MeterClock, Number, Remark, RemarkWord
 from protocols.session import Clock, MeterSession, ShiftsClock
@@ -115,7 +115,7 @@ class ClockCorrections:
             after = await session.clock()
         except (MeterRefused, NotSupported, WriteNotKept) as error:
             return self._refused(meter, before, wanted, str(error)), None
-        except (WriteUnproven, ProtocolError) as error:
+        except ProtocolError as error:
             self._note(meter, before, wanted, f"not known: {error}")
             raise
         assert self._rule is not None

@@ -40,22 +40,19 @@ class Purse:
     balance: Number | None
     recharged: Number | None
 
+    @property
+    def _figures(self) -> list[tuple[str, Number]]:
+        figures = [("balance", self.balance), ("recharged in all", self.recharged)]
+        return [(name, value) for name, value in figures if value is not None]
+
     def __str__(self) -> str:
-        shown = [("balance", self.balance), ("recharged in all", self.recharged)]
-        return (
-            ", ".join(f"{name} {said(value)}" for name, value in shown if value is not None) or "no balance"
-        )
+        return ", ".join(f"{name} {said(value)}" for name, value in self._figures) or "no balance"
 
     def after(self, credit: Credit, amount: Number) -> str:
         """Return what it will be when an amount has been written, in words."""
         if credit is Credit.BALANCE:
             return f"balance {said(amount)}"
-        parts = [
-            f"{name} {said(_sum(value, amount))}"
-            for name, value in (("balance", self.balance), ("recharged in all", self.recharged))
-            if value is not None
-        ]
-        return ", ".join(parts)
+        return ", ".join(f"{name} {said(_sum(value, amount))}" for name, value in self._figures)
 
 
 class Crediting:
@@ -110,9 +107,8 @@ class Crediting:
             raise LocalError(f"`{text}` is no amount: write it as 500.00") from None
         if unit.strip() in ("", register.unit):
             number = replace(number, scaler=number.scaler + register.prefix)
-        amount = number
-        self.words(credit, amount)
-        return amount
+        self.words(credit, number)
+        return number
 
     async def purse(self) -> Purse:
         """Read what the meter shows; MeterRefused where it shows neither figure now."""
