@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from mapping.directory import ChangeSet
 from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
 from mapping.instants import instant
 from mapping.rekey_control import NO_CONTROL, Control, ControlFacts, read_control
@@ -192,9 +193,9 @@ class _Planner:
             raise FileRefused("NO_ROWS", f"{self.sheet.name} has a heading but no rows: is it complete?")
         sequence = self._sequence(rows)
         found = read_control(self.plan, control, self.sheet.digest)
-        repeated = next((c for c in self.snapshot.changes if c.digest == self.sheet.digest), None)
+        again = next((c for c in self.snapshot.changes if c.digest == self.sheet.digest), None)
         # A file that was applied once may still bring rows that were refused then, but never renames back.
-        judge(db, found, correct=correct and repeated is None)
+        judge(db, found, correct=correct and again is None)
         relate(db, self.snapshot)
         settle(db)
         counts = self.snapshot.counts()
@@ -212,8 +213,8 @@ class _Planner:
             correct=correct,
             limits=limits,
         )
-        told = causes(db, facts, control, found, plans, list(self._known_before(sequence, rows)))
-        self.plan.finish(self._facts(facts, found, sequence, told))
+        told = causes(db, facts, control, found, plans, list(self._known_before(sequence, rows, again)))
+        self.plan.finish(self._facts(facts, found, sequence, told, today=counts.account_numbers))
 
     def _read(self) -> Iterator[Row]:
         place = self.places.get("sequence")
@@ -234,10 +235,11 @@ class _Planner:
             )
         return int(value)
 
-    def _known_before(self, sequence: int | None, rows: int) -> Iterator[Cause]:
+    def _known_before(self, sequence: int | None, rows: int, again: ChangeSet | None) -> Iterator[Cause]:
         """The very file was applied already, or one with a later number was (row 23)."""
-        changes = self.snapshot.changes
-        numbered = [c for c in changes if c.sequence is not None and c.digest != self.sheet.digest]
+        numbered = [
+            c for c in self.snapshot.changes if c.sequence is not None and c.digest != self.sheet.digest
+        ]
         last = max(numbered, key=lambda c: c.sequence or 0, default=None)
         if sequence is not None and last is not None and sequence <= (last.sequence or 0):
             yield Cause(
@@ -245,7 +247,6 @@ class _Planner:
                 {"sequence": str(sequence), "last": str(last.sequence), "source": last.source},
             )
         counts = self.plan.counts
-        again = next((c for c in changes if c.digest == self.sheet.digest), None)
         if counts["applied"] + counts["repaired"]:
             return
         if again is not None:
@@ -254,9 +255,9 @@ class _Planner:
             yield Cause("NOTHING_NEW", {"rows": str(rows)})
 
     def _facts(
-        self, facts: FileFacts, found: ControlFacts, sequence: int | None, told: list[Cause]
+        self, facts: FileFacts, found: ControlFacts, sequence: int | None, told: list[Cause], *, today: int
     ) -> PlanFacts:
-        db, counts = self.plan.db, self.snapshot.counts()
+        db = self.plan.db
         latest = db.execute(
             "SELECT max(effective) FROM row WHERE verdict IN ('applied', 'repaired')"
         ).fetchone()[0]
@@ -275,8 +276,8 @@ class _Planner:
             effective=None if latest is None else instant(latest),
             vouched=found.has_numbers,
             control=found.words,
-            today=counts.account_numbers,
-            after=counts.account_numbers + int(new),
+            today=today,
+            after=today + int(new),
             waiting=facts.waiting,
             causes=tuple(told),
         )

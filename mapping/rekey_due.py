@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mapping.errors import ChangeRefused, FileRefused, MappingError
-from mapping.instants import instant, micros
+from mapping.instants import micros
 from mapping.rekey import apply_rekey, check_approval
 from mapping.rekey_plan import RekeyPlan, find_plan, kept_plans, open_plan
 from mapping.rekey_questions import asked_again, batches
@@ -39,14 +39,17 @@ def apply_due(store: DirectoryStore, folder: Path, *, at: datetime, sure: bool =
     Where the directory moved on since the review, a plan is applied if the directory says of each of its rows what it
     said then. One that cannot be applied stays scheduled, and is tried and told again each time.
     """
-    due: list[tuple[int, str]] = []
+    due: list[tuple[datetime, str]] = []
     damaged: list[DuePlan] = []
     for path in kept_plans(folder):
         try:
-            with open_plan(path) as plan:
-                when = plan.noted("due")
-                if when is not None and plan.noted("applied") is None and instant(int(when)) <= at:
-                    due.append((int(when), path.stem))
+            # Central does this each minute: whole plans of a city are gone through only where they wait.
+            with open_plan(path, whole=False) as plan:
+                when = plan.waits_until
+                if when is not None:
+                    plan.check()
+                    if when <= at:
+                        due.append((when, path.stem))
         except FileRefused as error:
             damaged.append(DuePlan(fingerprint=path.stem, name="", version=None, reason=str(error)))
     return damaged + [_applied(store, folder, one, at=at, sure=sure) for _, one in sorted(due)]

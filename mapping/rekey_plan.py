@@ -173,6 +173,22 @@ class RekeyPlan:
         return self._facts
 
     @property
+    def waits_until(self) -> datetime | None:
+        """When a scheduled plan is due that was not applied yet; None for any other."""
+        due = self.noted("due")
+        return None if due is None or self.noted("applied") is not None else instant(int(due))
+
+    def check(self) -> None:
+        """Go through all of it; FileRefused (`PLAN`) when any of it is damaged."""
+        try:
+            sound = self.db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+        except sqlite3.Error:
+            sound = False
+        if not sound:
+            assert self.path is not None
+            raise _damaged(self.path)
+
+    @property
     def fingerprint(self) -> str:
         """What names this plan and all that it would do."""
         return self.noted("fingerprint") or ""
@@ -269,8 +285,8 @@ def keep_plan(plan: RekeyPlan) -> RekeyPlan:
 def _is_scheduled(path: Path) -> bool:
     """Tell whether a kept plan waits for its day: such a one never goes to make room."""
     try:
-        with open_plan(path) as plan:
-            return plan.noted("due") is not None and plan.noted("applied") is None
+        with open_plan(path, whole=False) as plan:
+            return plan.waits_until is not None
     except FileRefused:
         return False
 
@@ -322,18 +338,25 @@ def find_plan(folder: Path, fingerprint: str) -> RekeyPlan:
     return plan
 
 
-def open_plan(path: Path) -> RekeyPlan:
-    """Open a kept plan to look at it; FileRefused (`PLAN`) when it is damaged or of another version."""
+def open_plan(path: Path, *, whole: bool = True) -> RekeyPlan:
+    """Open a kept plan to look at it, at what it says beside its rows alone where not `whole`.
+
+    Raises FileRefused (`PLAN`) when it is damaged or of another version.
+    """
     plan: RekeyPlan | None = None
     try:
         plan = RekeyPlan(path)
-        if plan.db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise FileRefused("PLAN", f"the plan {path.stem} is damaged: plan again")
+        if whole:
+            plan.check()
         _ = plan.facts
     except (sqlite3.Error, ValueError, KeyError, TypeError, FileRefused) as error:
         if plan is not None:
             plan.close()
         if isinstance(error, FileRefused):
             raise
-        raise FileRefused("PLAN", f"the plan {path.stem} is damaged: plan again") from error
+        raise _damaged(path) from error
     return plan
+
+
+def _damaged(path: Path) -> FileRefused:
+    return FileRefused("PLAN", f"the plan {path.stem} is damaged: plan again")
