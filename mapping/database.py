@@ -35,7 +35,7 @@ class Database:
         """Take a file's path or a URL (`postgresql://user@host/name`); nothing is opened yet.
 
         `store` names what is kept, to people and for the writers' lock; `cache_kib` is the writer's page cache in
-        SQLite. Raises `fault` for a URL that is none.
+        SQLite. Raises `fault` for a URL that is none, and where PostgreSQL's driver is not installed.
         """
         self.read_only = read_only
         self._fault = fault
@@ -47,6 +47,10 @@ class Database:
             self._writer = (
                 self._reader if read_only else _engine(where, store, writer=True, cache_kib=cache_kib)
             )
+        except ModuleNotFoundError as error:
+            raise fault(
+                f"{self.where} needs the package {error.name}: install meter-gateway[postgresql]"
+            ) from error
         except SQLAlchemyError as error:
             raise fault(f"{self.where} is no database: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -342,6 +343,14 @@ def test_a_mistyped_name_is_found_among_as_many_as_a_city_has(given: str, meant:
     city = {f"UP-{n:06d}" for n in range(20_000)} | {meant}
     assert meant in nearest(given, city)
     assert nearest("nothing like it", city) == []
+
+
+def test_a_postgresql_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    with pytest.raises(
+        DirectoryFault, match=r"needs the package pg8000: install meter-gateway\[postgresql\]"
+    ):
+        DirectoryStore("postgresql://gateway@db.example/directory")
 
 
 def test_two_stores_of_one_place_see_each_other(place: Place) -> None:
