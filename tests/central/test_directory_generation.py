@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.service import DirectoryService
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
@@ -186,6 +187,29 @@ async def show(broker: Mosquitto, ack: Ack) -> None:
     async with connect(settings) as edge:
         payload = wrap(status, id="s", source="/gateways/edge-1", time=NOW)
         await edge.publish(TOPICS.status("edge-1"), payload, retain=True)
+
+
+def test_what_an_edge_shows_while_the_directory_is_compared_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is looked at in one thread, and statuses are taken in another."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    with DirectoryStore(tmp_path / "directory.db") as store:
+        lives = DirectoryLives(store, ledger)
+        before = lives.look()
+        fit(store, 1)
+        mark = DirectoryLives._mark
+
+        def shown_meanwhile(self: DirectoryLives, version: int) -> str:
+            ledger.directory_seen.shown(DirectoryVersion(before, 7))
+            return mark(self, version)
+
+        monkeypatch.setattr(DirectoryLives, "_mark", shown_meanwhile)
+        after = lives.look()
+        assert before.is_before(after)
+        (found,) = ledger.identity.set_backs()
+        assert "the ledger has seen version 7" in found.why
+    ledger.close()
 
 
 def seen_version(ledger: Ledger) -> int:

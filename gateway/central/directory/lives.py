@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,6 +34,11 @@ class DirectoryLives:
 
     def look(self) -> Generation:
         """Return the generation that stands now; a new one begins where the ledger saw more of the directory."""
+        while (found := self._looked()) is None:
+            pass  # an edge has shown a later state while we compared: that one is what to compare with
+        return found
+
+    def _looked(self) -> Generation | None:
         life, version = self._store.life, self._store.version
         seen = self._ledger.directory_seen.get()
         found: SetBack | None = None
@@ -53,8 +57,8 @@ class DirectoryLives:
             # What was told of a directory before it had generations holds: they were none.
             told=life.generation if seen is None else seen.told,
         )
-        if now != seen:
-            self._ledger.directory_seen.put(now, found)
+        if now != seen and not self._ledger.directory_seen.put(now, seen, found):
+            return None
         return Generation.parse(life.generation)
 
     def _contradicts(self, seen: SeenDirectory) -> str | None:
@@ -87,12 +91,13 @@ class DirectoryLives:
         seen = self._ledger.directory_seen.get()
         return seen is None or seen.told == seen.generation
 
-    def whole_state(self, snapshot: DirectorySnapshot, at: datetime) -> Iterator[list[bytes]]:
+    def whole_state(
+        self, snapshot: DirectorySnapshot, at: datetime, generation: Generation
+    ) -> Iterator[list[bytes]]:
         """Yield messages of all that a consumer must know, whatever it was told in a life before.
 
         Meters that are in the ledger alone are nobody's now. Their captures are marked to be judged again.
         """
-        generation = self.look()
         # Lower numbers may come again: what was judged by a higher version of the life before is not judged.
         self._ledger.cursors.set(JUDGED_BY, 0)
         meters = sorted({*snapshot.meters(), *self._ledger.captures.meters()})
@@ -121,11 +126,9 @@ class DirectoryLives:
             ]
             yield change_messages((), names, snapshot, at, generation=generation)
 
-    def told(self) -> None:
-        """Note that the whole of the life that stands now was told."""
-        seen = self._ledger.directory_seen.get()
-        if seen is not None:
-            self._ledger.directory_seen.put(replace(seen, told=seen.generation))
+    def told(self, generation: Generation) -> None:
+        """Note that the whole of this life was told; one that began meanwhile is still to be told."""
+        self._ledger.directory_seen.set_told(str(generation))
 
     def last_told(self) -> int:
         """Return the counter of the life that was told as a whole; 0 before the first."""
@@ -134,9 +137,7 @@ class DirectoryLives:
 
     def untell(self, _after: int) -> None:
         """Have the whole told again: nobody may have heard it."""
-        seen = self._ledger.directory_seen.get()
-        if seen is not None:
-            self._ledger.directory_seen.put(replace(seen, told=""))
+        self._ledger.directory_seen.set_told("")
 
 
 def _set_back(generation: str, why: str) -> SetBack:

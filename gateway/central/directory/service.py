@@ -133,7 +133,7 @@ class DirectoryService:
         """Publish what changed since the version that was published last, version by version."""
         generation = await asyncio.to_thread(self._lives.look)
         if not await asyncio.to_thread(self._lives.is_told):
-            await self._tell_all(publisher)
+            await self._tell_all(publisher, generation)
         done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
         target = await asyncio.to_thread(lambda: self._store.version)
         if target <= done:
@@ -147,14 +147,14 @@ class DirectoryService:
             self.published = version
             log.info("changes_published", version=version)
 
-    async def _tell_all(self, publisher: Publisher) -> None:
+    async def _tell_all(self, publisher: Publisher, generation: Generation) -> None:
         """Publish the whole state of a directory that was set back: every consumer converges to it."""
         snapshot = await asyncio.to_thread(self._store.snapshot)
-        state = self._lives.whole_state(snapshot, self._clock.now())
+        state = self._lives.whole_state(snapshot, self._clock.now(), generation)
         while (messages := await asyncio.to_thread(next, state, None)) is not None:
             await send_all(publisher, self._topics.attributions(), messages)
         await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, snapshot.version)
-        await asyncio.to_thread(self._lives.told)
+        await asyncio.to_thread(self._lives.told, generation)
         log.info("directory_told_anew", version=snapshot.version)
 
     async def _changes(self, version: int, generation: Generation) -> list[bytes]:
