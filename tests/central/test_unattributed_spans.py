@@ -235,7 +235,7 @@ VERDICT = st.tuples(st.just("say"), st.integers(1, 12), st.none() | st.integers(
 SETTLE = st.tuples(st.just("settle"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.one_of(DELIVERY, DELIVERY, CHANGE, CHANGE, VERDICT, SETTLE), max_size=25))
 def test_whatever_happens_in_whatever_order_the_spans_say_what_the_naive_list_says(
     steps: list[tuple[object, ...]],
