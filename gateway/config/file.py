@@ -182,22 +182,27 @@ def _postgresql_url(text: str) -> str:
     return text
 
 
+class CentralSection(Section):
+    """Where central keeps its stores: in files in the data folder, or in a PostgreSQL 15.
+
+    `database` is its URL, `postgresql://USER@HOST/NAME`, the password by `database_password_ref`. Directory and ledger
+    lie there in schemas of their own names. Install `meter-gateway[postgresql]` for it (docs/operator.md).
+    """
+
+    database: Annotated[str, AfterValidator(_postgresql_url)] | None = None
+    database_password_ref: Name | None = None
+
+
 class DirectorySection(Section):
     """Signing of the directory: central signs, edges verify. References name key files.
 
     Any of the keys of `verify_key_ref` and `verify_key_refs` may have signed: with the next key beside the present one,
     central's key is changed without a gap (docs/operator.md).
-
-    `database`, at central only, is the URL of a PostgreSQL that holds the directory in place of the file in the data
-    folder: `postgresql://USER@HOST/NAME`, the password by `database_password_ref`. Install
-    `meter-gateway[postgresql]` for it (docs/operator.md).
     """
 
     signing_key_ref: Name | None = None
     verify_key_ref: Name | None = None
     verify_key_refs: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
-    database: Annotated[str, AfterValidator(_postgresql_url)] | None = None
-    database_password_ref: Name | None = None
 
     def verify_refs(self) -> tuple[str, ...]:
         """Return the keys of which any may have signed."""
@@ -271,6 +276,7 @@ class Config(Section):
     schedule: ScheduleSection = ScheduleSection()
     admission: AdmissionSection = AdmissionSection()
     field: FieldSection = FieldSection()
+    central: CentralSection = CentralSection()
     directory: DirectorySection = DirectorySection()
     keys: KeysSection = KeysSection()
     modbus: ModelsSection = ModelsSection()
