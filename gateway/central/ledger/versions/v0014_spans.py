@@ -13,9 +13,14 @@ _LASTING = "('identity_mismatch', 'untrusted_time')"
 
 def upgrade() -> None:
     """Make spans of the rows, one for each meter, profile and reason; what a directory can judge is judged anew."""
-    op.rename_table("unattributed", "unattributed_rows")
-    for name in ("unattributed_checked", "unattributed_meter", "unattributed_reason"):
-        op.drop_index(name, "unattributed_rows")
+    op.execute(
+        "CREATE TABLE unattributed_spans AS"
+        " SELECT meter, profile, reason, min(coalesce(start, at)) AS start, min(at) AS first, max(at) AS last,"
+        " CASE WHEN reason = 'pending' THEN 0 ELSE count(*) END AS captures, min(ingested_at) AS ingested_at,"
+        f" CASE WHEN reason IN {_LASTING} THEN 0 ELSE 1 END AS stale"
+        " FROM unattributed GROUP BY meter, profile, reason"
+    )
+    op.drop_table("unattributed")
     op.create_table(
         "unattributed",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -26,14 +31,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.execute(
-        "INSERT INTO unattributed (meter, profile, reason, start, first, last, captures, ingested_at, stale)"
-        " SELECT meter, profile, reason, min(coalesce(start, at)), min(at), max(at),"
-        " CASE WHEN reason = 'pending' THEN 0 ELSE count(*) END, min(ingested_at),"
-        f" CASE WHEN reason IN {_LASTING} THEN 0 ELSE 1 END"
-        " FROM unattributed_rows GROUP BY meter, profile, reason"
-    )
-    op.drop_table("unattributed_rows")
+    columns = "meter, profile, reason, start, first, last, captures, ingested_at, stale"
+    op.execute(f"INSERT INTO unattributed ({columns}) SELECT {columns} FROM unattributed_spans")
+    op.drop_table("unattributed_spans")
     op.create_index("unattributed_meter", "unattributed", ["meter", "profile"])
     op.create_index("unattributed_reason", "unattributed", ["reason", "meter", "first"])
     op.create_index("unattributed_stale", "unattributed", ["stale", "id"])
