@@ -23,6 +23,7 @@ from gateway.contract.messages import Balance, Gap, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
+from mapping.typed import TypedNumber
 from tests.support.central.samples import tell_status
 from tests.support.statements import statements_sent
 from tests.support.web.seed import (
@@ -182,7 +183,9 @@ def test_unknown_account_is_refused(seeded: Town) -> None:
 
 
 def test_find_account_never_guesses(seeded: Town) -> None:
-    find = seeded.views.find_account
+    def find(text: str, kind: NumberKind | None = None) -> str | None:
+        return seeded.views.find_account(TypedNumber.of(text), kind)
+
     assert find(NUMBERS["asha"]) == find(LEGACY["asha"]) == find("ke0012345") == "acc-asha"
     assert find("acc-asha") is None
     assert find("0000000000") is None
