@@ -51,7 +51,7 @@ async def portal_role(
     `sender` carries one-time codes in place of what [web] `codes` names.
     """
     files = central_files_of(config).made()
-    ledger = Ledger(files.ledger, read_only=files.ledger.is_file())
+    ledger = Ledger(files.ledger, read_only=files.has_ledger)
     contacts = ContactStore(files.contacts)
     known = FileSecrets(config.secrets)
     web = config.web

@@ -45,7 +45,7 @@ def test_import_keeps_good_rows_and_names_bad_ones(store: ContactStore, tmp_path
     assert stat.S_IMODE((tmp_path / "contacts.sqlite3").stat().st_mode) == 0o600
 
 
-def test_agents_mobile_is_left_for_review(store: ContactStore) -> None:
+def test_row_71_a_mobile_of_many_accounts_is_left_for_review(store: ContactStore) -> None:
     rows = "".join(f"KE{i},9876543210,\n" for i in range(MAX_ACCOUNTS_PER_MOBILE + 3))
     done = store.import_csv(HEAD + rows, lambda n: n)
     assert done.applied == MAX_ACCOUNTS_PER_MOBILE

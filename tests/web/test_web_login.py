@@ -38,7 +38,7 @@ def test_typed_number_comes_back_grouped(client: TestClient) -> None:
     assert "1234" not in client.get("/me/code").text
 
 
-def test_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
+def test_row_72_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
     seeded.contacts.put(Contact(account_id="acc-birju", mobile="9876543210", verified_at=None))
     answers = []
     for number in (LEGACY["asha"], "KE9999999", NUMBERS["birju"], "9999999999"):
@@ -152,7 +152,7 @@ def test_per_account_limit_holds_over_old_and_new_number(seeded: Town) -> None:
     ):
         with device(seeded, f"10.0.0.{index}") as someone:
             assert ask(someone, number).status_code == 303
-            # Inside: what is under way in a browser's portal ends with it.
+            # Inside: a browser that goes takes the application with it, and what it was about to send.
             wait_codes(seeded, (1, 2, 3, 3, 4)[index])
     assert [shown.split(":")[0][-4:] for shown in seeded.codes] == ["7890", "7890", "7890", "8901"]
 
@@ -205,7 +205,7 @@ def test_forms_of_other_sites_are_refused(client: TestClient) -> None:
     assert client.post("/me", data=good, headers={"Origin": "http://127.0.0.1"}).status_code == 303
 
 
-def test_stale_mobile_gets_no_code(client: TestClient, seeded: Town) -> None:
+def test_row_70_a_mobile_not_verified_within_a_year_gets_no_code(client: TestClient, seeded: Town) -> None:
     old = NOW - timedelta(days=366)
     seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
     ask(client, NUMBERS["asha"])
