@@ -23,7 +23,6 @@ from gateway.contract.messages import Balance, Gap, MeterStatus, Status
 from gateway.errors import UsageError
 from mapping.changes import Install, MoveIn, Name, Remove
 from mapping.directory import NumberKind, Role
-from mapping.typed import TypedNumber
 from tests.support.central.samples import tell_status
 from tests.support.statements import statements_sent
 from tests.support.web.seed import (
@@ -183,9 +182,7 @@ def test_unknown_account_is_refused(seeded: Town) -> None:
 
 
 def test_find_account_never_guesses(seeded: Town) -> None:
-    def find(text: str, kind: NumberKind | None = None) -> str | None:
-        return seeded.views.find_account(TypedNumber.of(text), kind)
-
+    find = seeded.views.find_account
     assert find(NUMBERS["asha"]) == find(LEGACY["asha"]) == find("ke0012345") == "acc-asha"
     assert find("acc-asha") is None
     assert find("0000000000") is None

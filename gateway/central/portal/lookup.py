@@ -121,7 +121,7 @@ class NumberLookup:
             log.warning("number_not_sent", error=str(error))
 
     def _find(self, asked: Asked) -> Found | None:
-        account_id = self.views.find_account(asked.typed, KINDS.get(asked.kind))
+        account_id = self.views.find_account(asked.typed.exact, KINDS.get(asked.kind))
         contact = None if account_id is None else self.contacts.get(account_id)
         if account_id is None or contact is None:
             return None

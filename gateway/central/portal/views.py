@@ -70,9 +70,9 @@ class Views:
 
     # --- accounts ---------------------------------------------------------------------------------
 
-    def find_account(self, typed: TypedNumber, kind: NumberKind | None = None) -> str | None:
+    def find_account(self, typed: str, kind: NumberKind | None = None) -> str | None:
         """Return an account id by a typed number; None when unknown, unreadable, or both old and new of two."""
-        return account_of(self._snapshot(), typed, kind)
+        return account_of(self._snapshot(), TypedNumber.of(typed), kind)
 
     def account_names(self, account_id: str) -> tuple[str | None, str | None]:
         """Return an account's 10-digit and legacy number."""
