@@ -190,7 +190,8 @@ class DirectorySection(Section):
 
     `database`, at central only, is the URL of a PostgreSQL that holds the directory in place of the file in the data
     folder: `postgresql://USER@HOST/NAME`, the password by `database_password_ref`. Install
-    `meter-gateway[postgresql]` for it (docs/operator.md).
+    `meter-gateway[postgresql]` for it (docs/operator.md). A change set of more than `approve_above` changes, asked for
+    over the API or by another system, waits for a second person (docs/api.md).
     """
 
     signing_key_ref: Name | None = None
@@ -198,6 +199,7 @@ class DirectorySection(Section):
     verify_key_refs: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
     database: Annotated[str, AfterValidator(_postgresql_url)] | None = None
     database_password_ref: Name | None = None
+    approve_above: Annotated[int, Field(ge=0, le=1_000_000)] = 100
 
     def verify_refs(self) -> tuple[str, ...]:
         """Return the keys of which any may have signed."""

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
+from gateway.web.api import PATH
 from gateway.web.asking import AskingLimits
 from gateway.web.code_requests import CodeRequests
 from gateway.web.consumer import consumer_routes
@@ -38,12 +39,14 @@ def create_app(
     operator_token: str | None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
+    api: FastAPI | None = None,
 ) -> FastAPI:
     """Return the application.
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
-    Without `operator_token` the overview answers on this machine only. `site` says what people type.
+    Without `operator_token` the overview answers on this machine only. `site` says what people type; `api` is
+    what answers under /v1.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -52,6 +55,8 @@ def create_app(
     pages = Pages(clock, Signer(secret), views.zone, site)
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware, site=site)
+    if api is not None:
+        app.mount(PATH, api)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
     app.include_router(consumer_routes(pages, CodeRequests(views, contacts, otp), limits or AskingLimits()))
     app.include_router(operator_routes(pages, views, operator_token))
