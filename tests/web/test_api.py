@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -191,16 +190,14 @@ async def test_a_waiting_one_is_rejected_by_an_approver_and_taken_back_by_whoeve
             "/changes/0/at",
         ),
         ('{"changes":[{"change":"move_out","usage_point":"nowhere","at":"2026-11-22T10:00:00Z"}]}', 422, "/changes/0"),
-        ('{"changes":[{"change":"move_out","usage_point":"u","at":"2026-11-22T10:00:00Z","x":1}]}', 422, "/changes/0/x"),
+        ('{"changes":[{"change":"move_out","usage_point":"u","at":"2026-11-22T10:00Z","x":1}]}', 422, "/changes/0/x"),
     ],
 )  # fmt: skip
 async def test_a_mistake_is_named_with_its_place(
     here: Town, body: str, status: int, pointer: str | None
 ) -> None:
     async with here.client() as http:
-        got = await http.post(
-            PATH, content=body, headers=key("m") | {"Content-Type": "application/json"}
-        )
+        got = await http.post(PATH, content=body, headers=key("m") | {"Content-Type": "application/json"})
     assert got.status_code == status, got.text
     assert got.headers["content-type"] == "application/problem+json"
     problem = got.json()
@@ -276,9 +273,7 @@ async def test_the_document_describes_every_kind_of_change(here: Town) -> None:
         document = (await http.get("/v1/openapi.json")).json()
     schemas = document["components"]["schemas"]
     assert {"Install", "MoveOut", "CorrectHoldings", "ChangeSetRequest", "Problem"} <= set(schemas)
-    text = json.dumps(document)
-    assert all(f'"{one["$ref"].rpartition("/")[2]}"' in text for one in _references(document))
-    assert {name for name in (r["$ref"].rpartition("/")[2] for r in _references(document))} <= set(schemas)
+    assert {one["$ref"].rpartition("/")[2] for one in _references(document)} <= set(schemas)
 
 
 def _references(value: Any) -> list[dict[str, str]]:

@@ -67,8 +67,8 @@ class Actor:
         return any(right in ALLOWED[role] for role in self.roles)
 
     def need(self, *rights: Right) -> None:
-        """Raise AccessDenied unless one of these is allowed; it names the roles that would be."""
-        if any(self.may(right) for right in rights):
+        """Raise AccessDenied unless one of these is allowed, or none is asked for; it names the roles that would be."""
+        if not rights or any(self.may(right) for right in rights):
             return
         wanted = [role for role in StaffRole if ALLOWED[role] & set(rights)]
         held = roles_text(self.roles) or "no role"

@@ -13,7 +13,7 @@ from gateway.central.office.office import Office
 from gateway.central.office.proofs import STEP_SECONDS, code_at
 
 BOX = Actor(name="box:root", roles=frozenset(StaffRole), proof=Proof.BOX, source="terminal")
-PASSWORD = "a long word, and others"  # noqa: S105  # a test's
+PASSWORD = "a long word, and others"  # a test's
 AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
