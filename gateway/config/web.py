@@ -26,9 +26,11 @@ class WebSection(Section):
     `X-Forwarded-Proto` count. Whole headers must come within `header_seconds`, a form's body within
     `body_seconds`; `connections_per_address` are open at once from one client, and `asks_per_address` codes
     may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one).
-    Other systems may prove who they are by a client certificate: where TLS is spoken here, one that `client_ca_file`
-    issued; behind a trusted proxy, the one it saw and writes, as PEM or SHA-256, into `client_certificate_header`
-    (docs/api.md). `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
+    `number_token_ref` is the secret of the provider that hands over people's SMS and calls about their number. Other
+    systems may prove who they are by a client certificate: where TLS is spoken here, one that `client_ca_file` issued;
+    behind a trusted proxy, the one it saw and writes, as PEM or SHA-256, into `client_certificate_header`
+    (docs/api.md).
+    `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
     only); with `none` nobody can log in until an SMS adapter is there.
     """
 
@@ -42,6 +44,7 @@ class WebSection(Section):
     client_certificate_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,63}$")] | None = None
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
+    number_token_ref: Name | None = None
     codes: Literal["none", "console"] = "none"
     header_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     body_seconds: Annotated[float, Field(gt=0, le=120)] = 20.0

@@ -15,6 +15,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
+from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
 from gateway.central.portal.views import Views
@@ -25,7 +26,6 @@ from gateway.timekeeping.clock import EvidenceClock
 from gateway.web.api import create_api
 from gateway.web.api_access import Door
 from gateway.web.app import create_app
-from gateway.web.asking import AskingLimits
 from gateway.web.connections import ConnectionLimits
 from gateway.web.server import serve, tls_context
 from gateway.web.site import Site
@@ -36,7 +36,7 @@ from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 MIN_SECRET = 16
-"""Octets of a session secret and of the staff's token."""
+"""Octets of a session secret and of a token."""
 log = structlog.get_logger("gateway.roles")
 
 
@@ -57,13 +57,13 @@ async def portal_role(
     `sender` carries one-time codes in place of what [web] `codes` names.
     """
     files = central_files_of(config).made()
-    ledger = Ledger(files.ledger, read_only=files.ledger.is_file())
+    ledger = Ledger(files.ledger, read_only=files.has_ledger)
     contacts = ContactStore(files.contacts)
     known = FileSecrets(config.secrets)
     web = config.web
     if problems := portal_problems(config):
         raise ConfigError("\n".join(f"[web] {field}: {problem}" for (_, field), problem in problems))
-    token = web.operator_token_ref
+    token, number_token = web.operator_token_ref, web.number_token_ref
     secret = web.session_secret_ref
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
@@ -97,6 +97,7 @@ async def portal_role(
                 clock=wall_clock,
                 secret=known.secret(secret) if secret else secrets.token_bytes(32),
                 operator_token=known.secret(token).decode() if token else None,
+                number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
                 limits=AskingLimits(web.asks_per_address),
                 api=create_api(desk, Answers(office.database), door),
@@ -130,7 +131,11 @@ def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
         return []
     problems: list[tuple[tuple[str, str], str]] = []
     known = FileSecrets(config.secrets)
-    refs = {"session_secret_ref": web.session_secret_ref, "operator_token_ref": web.operator_token_ref}
+    refs = {
+        "session_secret_ref": web.session_secret_ref,
+        "operator_token_ref": web.operator_token_ref,
+        "number_token_ref": web.number_token_ref,
+    }
     for field, ref in refs.items():
         try:
             size = MIN_SECRET if ref is None else len(known.secret(ref))

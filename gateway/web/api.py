@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from gateway.central.office.actors import Actor, Proof
 from gateway.central.office.answers import MAX_KEY, Answers, Kept
-from gateway.central.office.change_documents import ChangeSetRequest, Document
+from gateway.central.office.change_documents import ChangeSetRequest, Document, Fingerprint
 from gateway.central.office.change_errors import ChangesRefused
 from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState
 from gateway.central.office.change_sets import ChangeSetDesk, change_set_id
@@ -42,7 +42,7 @@ class Decision(Document):
     """What a second person decides: `approve` needs the fingerprint that was looked at."""
 
     decision: Literal["approve", "reject"]
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9]{1,10}-[0-9a-f]{32}$")] | None = None
+    fingerprint: Fingerprint | None = None
     note: Annotated[str, Field(min_length=1, max_length=500)] | None = None
 
 
@@ -70,7 +70,7 @@ class Api:
 
     def _once(self, actor: Actor, key: str, asked: ChangeSetRequest, path: str) -> tuple[Kept, bool]:
         """Return the answer to a request of a key, and whether it was given before."""
-        digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
+        digest = hashlib.sha256(asked.model_dump_json(exclude_unset=True).encode()).hexdigest()
         if (held := self._answers.begin(actor.name, key, digest, self._door.clock.now())) is not None:
             return held, True
         kept = None

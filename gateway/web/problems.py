@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 from gateway.central.office.answers import KeyReused, TooManyKeys, UnderWay
-from gateway.central.office.change_documents import MODELS
 from gateway.central.office.change_errors import (
     AlreadyDecided,
     ChangesRefused,
@@ -22,6 +21,7 @@ from gateway.central.office.change_errors import (
 )
 from gateway.errors import AccessDenied, GatewayError
 from mapping.errors import MappingError
+from mapping.kinds import KINDS
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 20
@@ -90,7 +90,7 @@ def unreadable(error: ValidationError) -> Problem:
 
 def _pointer(place: Sequence[int | str]) -> str:
     """Return a JSON pointer (RFC 6901); the name of a kind, by which pydantic goes, is no member."""
-    kept = [p for i, p in enumerate(place) if not (i == 2 and p in MODELS and isinstance(place[1], int))]
+    kept = [p for i, p in enumerate(place) if not (i == 2 and p in KINDS and isinstance(place[1], int))]
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in kept)
 
 

@@ -24,7 +24,7 @@ MAX_BODY = 16 * 1024
 """Octets of a posted form; ours have some hundreds."""
 MAX_API_BODY = 4 * 1024 * 1024
 """Octets of a change set: 10,000 changes have some two million."""
-API_PATH = "/v1/"
+API_PATH = "/v1/directory/"
 MAX_TOKEN = 2048
 """Characters of a signed cookie; ours have some hundreds."""
 MAX_UNDER_WAY = 64

@@ -15,12 +15,13 @@ import pytest
 from gateway.central.office.actors import StaffRole
 from gateway.central.office.office import Office
 from gateway.roles.central_files import central_files
+from mapping.kinds import KINDS
 from mapping.store import DirectoryStore
 from tests.support.central.office import BOX, Person, person, token
 from tests.support.web.deployed import portal
 
 PATH = "/v1/directory/change-sets"
-MOVE_OUT = {"change": "move_out", "usage_point": "UP-asha", "at": "2026-11-22T10:00:00+05:30"}
+MOVE_OUT = {"kind": "move_out", "usage_point": "UP-asha", "at": "2026-11-22T10:00:00+05:30"}
 
 
 @dataclass
@@ -98,7 +99,7 @@ async def test_a_dry_run_shows_and_changes_nothing_and_its_fingerprint_is_applie
 async def test_a_fingerprint_is_refused_where_the_directory_moved_on(here: Town) -> None:
     async with here.client() as http:
         shown = (await http.post(PATH, json={"changes": [MOVE_OUT], "dry_run": True})).json()
-        other = {"change": "move_out", "usage_point": "UP-chand", "at": "2026-11-22T10:00:00+05:30"}
+        other = {"kind": "move_out", "usage_point": "UP-chand", "at": "2026-11-22T10:00:00+05:30"}
         assert (await http.post(PATH, json={"changes": [other]}, headers=key("2"))).status_code == 201
         asked = {"changes": [MOVE_OUT], "fingerprint": shown["fingerprint"]}
         late = await http.post(PATH, json=asked, headers=key("3"))
@@ -182,15 +183,15 @@ async def test_a_waiting_one_is_rejected_by_an_approver_and_taken_back_by_whoeve
     [
         ("{", 400, None),
         ('{"changes":[]}', 422, "/changes"),
-        ('{"changes":[{"change":"explode"}]}', 422, "/changes/0"),
-        ('{"changes":[{"change":"move_out","usage_point":"u","at":12}]}', 422, "/changes/0/at"),
+        ('{"changes":[{"kind":"explode"}]}', 422, "/changes/0"),
+        ('{"changes":[{"kind":"move_out","usage_point":"u","at":12}]}', 422, "/changes/0/at"),
         (
-            '{"changes":[{"change":"move_out","usage_point":"u","at":"2026-11-22T10:00:00"}]}',
+            '{"changes":[{"kind":"move_out","usage_point":"u","at":"2026-11-22T10:00:00"}]}',
             422,
             "/changes/0/at",
         ),
-        ('{"changes":[{"change":"move_out","usage_point":"nowhere","at":"2026-11-22T10:00:00Z"}]}', 422, "/changes/0"),
-        ('{"changes":[{"change":"move_out","usage_point":"u","at":"2026-11-22T10:00Z","x":1}]}', 422, "/changes/0/x"),
+        ('{"changes":[{"kind":"move_out","usage_point":"nowhere","at":"2026-11-22T10:00:00Z"}]}', 422, "/changes/0"),
+        ('{"changes":[{"kind":"move_out","usage_point":"u","at":"2026-11-22T10:00Z","x":1}]}', 422, "/changes/0/x"),
     ],
 )  # fmt: skip
 async def test_a_mistake_is_named_with_its_place(
@@ -272,7 +273,8 @@ async def test_the_document_describes_every_kind_of_change(here: Town) -> None:
     async with here.client() as http:
         document = (await http.get("/v1/openapi.json")).json()
     schemas = document["components"]["schemas"]
-    assert {"Install", "MoveOut", "CorrectHoldings", "ChangeSetRequest", "Problem"} <= set(schemas)
+    assert {form.__name__ for form in KINDS.values()} <= set(schemas)
+    assert {"ChangeSetRequest", "Problem"} <= set(schemas)
     assert {one["$ref"].rpartition("/")[2] for one in _references(document)} <= set(schemas)
 
 

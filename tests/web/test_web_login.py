@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.central.portal.contacts import Contact
-from gateway.web.code_requests import CodeRequests
+from gateway.central.portal.lookup import NumberLookup
 from tests.support.waiting import PATIENCE
 from tests.support.web.client import TestClient
 from tests.support.web.seed import LEGACY, NOW, NUMBERS, Town
@@ -38,7 +38,7 @@ def test_typed_number_comes_back_grouped(client: TestClient) -> None:
     assert "1234" not in client.get("/me/code").text
 
 
-def test_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
+def test_row_72_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
     seeded.contacts.put(Contact(account_id="acc-birju", mobile="9876543210", verified_at=None))
     answers = []
     for number in (LEGACY["asha"], "KE9999999", NUMBERS["birju"], "9999999999"):
@@ -67,7 +67,7 @@ def test_the_answer_does_not_wait_for_the_lookup(
 ) -> None:
     """So its time does not tell a known number from an unknown one."""
     begun, answered, ended = (threading.Event() for _ in range(3))
-    find = CodeRequests._find
+    find = NumberLookup._find
 
     def find_when_answered(*arguments: Any) -> Any:
         begun.set()
@@ -76,7 +76,7 @@ def test_the_answer_does_not_wait_for_the_lookup(
         ended.set()
         return found
 
-    monkeypatch.setattr(CodeRequests, "_find", find_when_answered)
+    monkeypatch.setattr(NumberLookup, "_find", find_when_answered)
     assert ask(client, number).status_code == 303
     assert begun.wait(PATIENCE)
     assert seeded.codes == []
@@ -152,8 +152,8 @@ def test_per_account_limit_holds_over_old_and_new_number(seeded: Town) -> None:
     ):
         with device(seeded, f"10.0.0.{index}") as someone:
             assert ask(someone, number).status_code == 303
-            wait_codes(seeded, min(index + 1, 3))
-    wait_codes(seeded, 4)
+            # Inside: a browser that goes takes the application with it, and what it was about to send.
+            wait_codes(seeded, (1, 2, 3, 3, 4)[index])
     assert [shown.split(":")[0][-4:] for shown in seeded.codes] == ["7890", "7890", "7890", "8901"]
 
 
@@ -205,7 +205,7 @@ def test_forms_of_other_sites_are_refused(client: TestClient) -> None:
     assert client.post("/me", data=good, headers={"Origin": "http://127.0.0.1"}).status_code == 303
 
 
-def test_stale_mobile_gets_no_code(client: TestClient, seeded: Town) -> None:
+def test_row_70_a_mobile_not_verified_within_a_year_gets_no_code(client: TestClient, seeded: Town) -> None:
     old = NOW - timedelta(days=366)
     seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
     ask(client, NUMBERS["asha"])

@@ -8,8 +8,9 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
+from gateway.central.ledger.bulk import write
 from gateway.central.ledger.records import IngestResult, ReceivedBatch
-from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values, write
+from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values
 from gateway.central.ledger.schema import captures, superseded
 from gateway.central.ledger.times import hold
 from gateway.central.ledger.unattributed import note

@@ -1,4 +1,4 @@
-"""The ledger's tables, in SQLAlchemy Core's portable types; `database.py` opens them in SQLite.
+"""The ledger's tables, in SQLAlchemy Core's portable types, for SQLite and PostgreSQL.
 
 A change here needs a step in `versions/` that makes it in the ledgers that are out there (see CONTRIBUTING).
 """

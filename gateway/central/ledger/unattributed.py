@@ -8,10 +8,11 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
+from gateway.central.ledger.bulk import write
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks, records
 from gateway.central.ledger.records import LASTING_REASONS, UnattributedCause, UnattributedGroup
-from gateway.central.ledger.rows import CaptureRow, write
+from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import captures, directory_seen, unattributed
 from gateway.contract.messages.generation import NO_GENERATION, Generation
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.central.office.change_errors import Fault
+from gateway.central.office.change_documents import MAX_FAULTS, changes_by_place
+from gateway.central.office.change_errors import ChangesRefused, Fault
 from mapping.changes import Change
 from mapping.directory import AttributionSpan, ChangeSet, Holder, NamingChange, Unattributed
 from mapping.draft import Draft
 from mapping.errors import ChangeRefused
+from mapping.kinds import AnyForm
 from mapping.snapshot import DirectorySnapshot
 
-MAX_FAULTS: Final = 20
-"""Refused changes that one answer names."""
 MAX_TOLD: Final = 100
 """Spans and names that one document lists; it counts all."""
 
@@ -82,18 +83,28 @@ def _told(who: Holder | Unattributed) -> dict[str, str]:
     return {"reason": who.value}
 
 
-def faults_of(
-    base: DirectorySnapshot, changes: list[Change], refused: ChangeRefused, at: datetime
-) -> list[Fault]:
-    """Return every change that is refused by itself, with its place; else what is wrong with the whole."""
+def placed(forms: Sequence[AnyForm], base: DirectorySnapshot, at: datetime) -> list[tuple[int, Change]]:
+    """Return the changes that forms stand for, each with its form's place from 0.
+
+    Raises ChangesRefused with every form that names what is not there, and every one that the directory refuses.
+    """
+    found, faults = changes_by_place(forms, base)
+    if faults:
+        both = [*faults, *refusals(base, found, at)]
+        raise ChangesRefused(sorted(both, key=lambda one: one.place or 0)[:MAX_FAULTS])
+    return found
+
+
+def refusals(base: DirectorySnapshot, changes: Sequence[tuple[int, Change]], at: datetime) -> list[Fault]:
+    """Return every change that is refused by itself, with its place; at most 20."""
     draft = Draft(base, ChangeSet(version=base.version + 1, at=at, by="-", source="-"))
-    draft.expect(changes)
-    found = []
-    for place, change in enumerate(changes):
+    draft.expect([change for _, change in changes])
+    found: dict[int, Fault] = {}
+    for place, change in changes:
         try:
             draft.apply(change)
         except ChangeRefused as error:
-            found.append(Fault(place, error.code, str(error)))
+            found.setdefault(place, Fault(place, error.code, str(error)))
             if len(found) >= MAX_FAULTS:
                 break
-    return found or [Fault(None, refused.code, str(refused))]
+    return list(found.values())

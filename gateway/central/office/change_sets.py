@@ -11,21 +11,23 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.central.office.actors import Actor, Proof, Right
-from gateway.central.office.change_documents import TAG, ChangeSetRequest, changes_of, written
+from gateway.central.office.change_documents import ChangeSetRequest, written
 from gateway.central.office.change_errors import (
     AlreadyDecided,
     ChangesRefused,
+    Fault,
     MovedOn,
     NoSuchChangeSet,
     OtherChanges,
 )
-from gateway.central.office.change_preview import Preview, faults_of
+from gateway.central.office.change_preview import Preview, placed, refusals
 from gateway.central.office.change_records import ChangeSetRecord, ChangeSetRecords, ChangeSetState
 from gateway.central.office.office import Office
 from gateway.errors import AccessDenied
 from mapping.changes import Change
 from mapping.differences import differences
 from mapping.errors import ChangeRefused
+from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 
 APPROVE_ABOVE: Final = 100
@@ -67,7 +69,7 @@ class ChangeSetDesk:
         Raises AccessDenied, and ChangesRefused with every change that the directory contradicts.
         """
         _allow(actor, request)
-        return self._preview(changes_of(request.changes), written(request.changes))
+        return self._preview(request)
 
     def submit(self, actor: Actor, request: ChangeSetRequest, id: str) -> ChangeSetRecord:
         """Apply a change set, or keep it for a second person; the same `id` again gives what became of it.
@@ -77,10 +79,13 @@ class ChangeSetDesk:
         _allow(actor, request)
         if (held := self.records.get(id)) is not None and held.actor == actor.name:
             return self._finished(actor, held, request)
-        wanted = None if request.fingerprint is None else _version_in(request.fingerprint)
-        text, changes = written(request.changes), changes_of(request.changes)
+        wanted = None
+        if request.fingerprint is not None:
+            self._still(request.fingerprint)
+            wanted = _version_in(request.fingerprint)
+        text = written(request.changes)
         try:
-            seen = self._preview(changes, text)
+            seen = self._preview(request)
         except ChangesRefused as refused:
             codes = ",".join(sorted({fault.code for fault in refused.faults}))
             self._office.trail.record(
@@ -100,12 +105,12 @@ class ChangeSetDesk:
             state=ChangeSetState.WAITING if seen.needs_approval else ChangeSetState.ASKED,
             fingerprint=seen.fingerprint,
             changes=text,
-            count=len(changes),
+            count=len(request.changes),
             asked_at=self._now(),
             base=seen.version,
         )
         detail: dict[str, Any] = {
-            "changes": len(changes),
+            "changes": len(request.changes),
             "content": _digest(text),
             "fingerprint": seen.fingerprint,
         }
@@ -117,7 +122,7 @@ class ChangeSetDesk:
         self._office.trail.settle()
         if record.state is ChangeSetState.WAITING:
             return record
-        return self._apply(actor, record, changes, wanted)
+        return self._apply(actor, record, request, wanted)
 
     def _finished(self, actor: Actor, held: ChangeSetRecord, request: ChangeSetRequest) -> ChangeSetRecord:
         """Return what became of a change set; one that a crash broke off is applied now, unless it was."""
@@ -128,7 +133,7 @@ class ChangeSetDesk:
         if held.state is not ChangeSetState.ASKED:
             return held
         wanted = None if request.fingerprint is None else _version_in(request.fingerprint)
-        return self._apply(actor, held, changes_of(request.changes), wanted)
+        return self._apply(actor, held, request, wanted)
 
     # --- deciding ---------------------------------------------------------------------------------
 
@@ -140,12 +145,12 @@ class ChangeSetDesk:
         """
         record = self._to_decide(actor, id)
         request = request_of(record)
-        changes = changes_of(request.changes)
-        _same(fingerprint, self._preview(changes, record.changes))
+        self._still(fingerprint)
+        _same(fingerprint, self._preview(request))
         self._office.trail.record(
             actor, "change_set.approved", _subject(id), at=self._now(), detail={"fingerprint": fingerprint}
         )
-        return self._apply(actor, record, changes, _version_in(fingerprint), approver=actor.name)
+        return self._apply(actor, record, request, _version_in(fingerprint), approver=actor.name)
 
     def reject(self, actor: Actor, id: str, note: str | None) -> ChangeSetRecord:
         """Turn a waiting change set down; whoever asked for it may take it back so."""
@@ -192,7 +197,7 @@ class ChangeSetDesk:
         """Return what a waiting change set would do now, with the fingerprint to approve it by; None for others."""
         if record.state is not ChangeSetState.WAITING:
             return None
-        return self._preview(changes_of(request_of(record).changes), record.changes)
+        return self._preview(request_of(record))
 
     def page(
         self, actor: Actor, *, state: ChangeSetState | None = None, before: str | None = None, limit: int
@@ -204,23 +209,25 @@ class ChangeSetDesk:
 
     # --- working ----------------------------------------------------------------------------------
 
-    def _preview(self, changes: list[Change], text: str) -> Preview:
+    def _preview(self, request: ChangeSetRequest) -> Preview:
         before = self._store.snapshot()
+        found = placed(request.changes, before, self._now())
+        changes = [change for _, change in found]
         try:
             after = self._store.preview(
                 changes, by="preview", source="preview", at=self._now(), sure=self._sure()
             )
         except ChangeRefused as refused:
-            raise ChangesRefused(faults_of(before, changes, refused, self._now())) from refused
+            raise self._refused(before, found, refused) from refused
         spans, names = differences(after, before.version, after.version)
         return Preview(
             version=before.version,
-            fingerprint=self._fingerprint(before.version, text),
-            changes=len(changes),
+            fingerprint=self._fingerprint(before.version, written(request.changes)),
+            changes=len(request.changes),
             new=after.version != before.version,
             spans=tuple(spans),
             names=tuple(names),
-            needs_approval=len(changes) > self._approve_above,
+            needs_approval=len(request.changes) > self._approve_above,
         )
 
     def _fingerprint(self, version: int, text: str) -> str:
@@ -233,7 +240,7 @@ class ChangeSetDesk:
         self,
         actor: Actor,
         record: ChangeSetRecord,
-        changes: list[Change],
+        request: ChangeSetRequest,
         wanted: int | None,
         *,
         approver: str | None = None,
@@ -247,9 +254,10 @@ class ChangeSetDesk:
             done = next((c.version for c in reversed(before.changes) if c.digest == digest), None)
             if done is not None:  # a crash came between the directory and this note of it
                 return self._note(actor, record, done, approver)
+            found = self._placed(actor, record, request, before)
             try:
                 version = self._store.apply(
-                    changes,
+                    [change for _, change in found],
                     by=by,
                     source=source,
                     at=self._now(),
@@ -264,9 +272,32 @@ class ChangeSetDesk:
                     self._withdraw(actor, record)
                     raise MovedOn(str(refused)) from refused
                 self._withdraw(actor, record)
-                raise ChangesRefused(faults_of(before, changes, refused, self._now())) from refused
+                raise self._refused(before, found, refused) from refused
             return self._note(actor, record, version, approver)
         raise MovedOn("the directory is changed all the time: try again")
+
+    def _placed(
+        self, actor: Actor, record: ChangeSetRecord, request: ChangeSetRequest, before: DirectorySnapshot
+    ) -> list[tuple[int, Change]]:
+        try:
+            return placed(request.changes, before, self._now())
+        except ChangesRefused:
+            self._withdraw(actor, record)
+            raise
+
+    def _refused(
+        self, before: DirectorySnapshot, found: list[tuple[int, Change]], refused: ChangeRefused
+    ) -> ChangesRefused:
+        whole = Fault(None, refused.code, str(refused))
+        return ChangesRefused(refusals(before, found, self._now()) or [whole])
+
+    def _still(self, fingerprint: str) -> None:
+        """Raise MovedOn where the directory is of another version than the one that a fingerprint names."""
+        shown, now = _version_in(fingerprint), self._store.version
+        if shown != now:
+            raise MovedOn(
+                f"the directory moved on from version {shown} to {now} since this was shown: look at it again"
+            )
 
     def _note(
         self, actor: Actor, record: ChangeSetRecord, version: int, approver: str | None
@@ -314,7 +345,7 @@ def _version_in(fingerprint: str) -> int:
 
 
 def _allow(actor: Actor, request: ChangeSetRequest) -> None:
-    fitting = {getattr(one, TAG) for one in request.changes} <= _FITTING
+    fitting = {one.kind for one in request.changes} <= _FITTING
     actor.need(*((Right.CHANGE, Right.FIT) if fitting else (Right.CHANGE,)))
 
 
@@ -325,11 +356,6 @@ def _sees(actor: Actor, whose: str) -> bool:
 def _same(fingerprint: str, seen: Preview) -> None:
     if fingerprint == seen.fingerprint:
         return
-    version = _version_in(fingerprint)
-    if version != seen.version:
-        raise MovedOn(
-            f"the directory moved on from version {version} to {seen.version} since this was shown: look at it again"
-        )
     raise OtherChanges("the fingerprint is not that of these changes: look at them again with `dry_run`")
 
 
