@@ -67,6 +67,7 @@ bench:
 	@$(PY) bench/dlms.py $(ARGS)
 	@$(PY) bench/bus.py $(ARGS)
 	@$(PY) bench/startup.py $(ARGS)
+	@$(PY) bench/directory.py $(ARGS)
 	@$(PY) bench/broker.py
 
 docs:
