@@ -5,9 +5,9 @@
 too. `attributions_per_s` and `attributions_vs_bare`: captures of whole days, sorted by meter and time, by our one pass
 ÷ by a join of the same rows. `central_start_s`: from the start of the process until it says that it is ready.
 `central_rss_mib`: with all of the city behind it and nothing to do. `change_visible_ms`: from the commit of one
-replaced meter to its edge, a real one, stamping by it; `change_cpu_ms`: CPU of central's process for it; medians. The last line
-is one JSON object. `--quick`: 10,000 consumers and 2,000 meters, and says so. `--postgresql` keeps directory and ledger
-in a PostgreSQL 15 of its own in place of files.
+replaced meter to its edge, a real one, stamping by it; `change_cpu_ms`: CPU of central's process for it; medians. The
+last line is one JSON object. `--quick`: 10,000 consumers and 2,000 meters, and says so. `--postgresql` keeps directory
+and ledger in a PostgreSQL 15 of its own in place of files.
 """
 
 from __future__ import annotations
