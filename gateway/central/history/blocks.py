@@ -23,6 +23,7 @@ from gateway.contract.blocks import (
 from gateway.contract.messages import rfc3339
 from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from mapping.snapshot import DirectorySnapshot
+from mapping.timeline import MeterTimeline
 from protocols.reading import ProfileName
 
 MAX_COUNT: Final = 200
@@ -53,8 +54,12 @@ def batches(
     An id of the edge's own would say that this is its message once more: it is not, the captures are others.
     """
     streams: dict[tuple[str, str, str], list[NumberedBlock]] = defaultdict(list)
+    timelines: dict[str, MeterTimeline] = {}
     for one in captures:
-        streams[one.gateway, one.journal, one.profile].append(_block(one, snapshot, state))
+        whose = timelines.get(one.meter) or timelines.setdefault(
+            one.meter, MeterTimeline(snapshot, one.meter)
+        )
+        streams[one.gateway, one.journal, one.profile].append(_block(one, whose, state))
     for (gateway, journal, profile), blocks in sorted(streams.items()):
         blocks.sort(key=lambda block: block.first)
         # Which life of the journal they came in is not kept: they are numbered alike in all of them.
@@ -80,7 +85,7 @@ def _in_messages(blocks: Iterable[NumberedBlock]) -> Iterator[list[NumberedBlock
         yield some
 
 
-def _block(one: StoredCapture, snapshot: DirectorySnapshot, state: DirectoryVersion) -> NumberedBlock:
+def _block(one: StoredCapture, whose: MeterTimeline, state: DirectoryVersion) -> NumberedBlock:
     """Return a capture alone in its block: measured, numbered and checked as it came, stamped as known now."""
     members, layout = _of_version_1(one) if one.layout_text is None else _as_it_came(one)
     [row] = members["captures"]
@@ -92,7 +97,7 @@ def _block(one: StoredCapture, snapshot: DirectorySnapshot, state: DirectoryVers
     else:
         at = datetime.fromisoformat(row["at"])
         start = _start(members.get("interval"), row.get("start"), at)
-        found = snapshot.attributions(one.meter, start, at)
+        found = whose.attributions(start, at)
         holders, reason = holders_of(found.accounts), found.reason
         directory = str(state)
         members.pop("clock", None)
