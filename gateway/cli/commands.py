@@ -147,6 +147,7 @@ COMMANDS = {
     "times": Entry("office.times:times_group", "Captures whose time is not trusted."),
     "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
+    "sms": Entry("office.sms:sms_group", "Messages to people's phones: templates, and what became of them."),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -25,9 +25,8 @@ class WebSection(Section):
     or by a proxy on this machine; `trusted_proxies` are the addresses or networks whose `X-Forwarded-For` and
     `X-Forwarded-Proto` count. Whole headers must come within `header_seconds`, a form's body within
     `body_seconds`; `connections_per_address` are open at once from one client, and `asks_per_address` codes
-    may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one).
-    `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
-    only); with `none` nobody can log in until an SMS adapter is there.
+    may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one). One-time
+    codes go by [sms].
     """
 
     host: str = "127.0.0.1"
@@ -38,7 +37,6 @@ class WebSection(Section):
     key_file: Path | None = None
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
-    codes: Literal["none", "console"] = "none"
     header_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     body_seconds: Annotated[float, Field(gt=0, le=120)] = 20.0
     connections_per_address: Annotated[int, Field(ge=4, le=500)] = 64
@@ -128,11 +126,6 @@ def _check_public(web: WebSection, public_url: str, *, tls: bool) -> Iterator[tu
             at,
             "TLS ends at a proxy, whose address would stand for every client: name it, for example "
             '`trusted_proxies = ["127.0.0.1"]`; or name `cert_file` and `key_file`',
-        )
-    if web.codes == "console":
-        yield (
-            ("web", "codes"),
-            'with a `public_url` codes are not shown in a log: `codes = "none"` until an SMS adapter is there',
         )
     if web.session_secret_ref is None:
         yield (

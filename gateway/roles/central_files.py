@@ -52,9 +52,9 @@ class CentralFiles:
         return self.folder / "ledger.db"
 
     @property
-    def contacts(self) -> Path:
-        """Return the path of the database of registered mobiles."""
-        return self.folder / "contacts.db"
+    def people(self) -> Path | str:
+        """Return where contacts, messages and who saw what are kept: a path, or a URL."""
+        return self.directory_url or self.folder / "contacts.db"
 
     @property
     def keys(self) -> Path:

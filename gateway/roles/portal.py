@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
+from gateway.central.portal.otp import CodeSender, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.config.file import Config
 from gateway.errors import ConfigError
@@ -31,7 +29,6 @@ from protocols.session import Clock
 
 MIN_SECRET = 16
 """Octets of a session secret and of the staff's token."""
-log = structlog.get_logger("gateway.roles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +41,11 @@ class PortalRole:
 
 @asynccontextmanager
 async def portal_role(
-    config: Config, clock: Clock, sender: CodeSender | None = None
+    config: Config, clock: Clock, contacts: ContactStore, codes: CodeSender
 ) -> AsyncIterator[PortalRole]:
-    """Serve the pages while the block runs; reads central's files only.
-
-    `sender` carries one-time codes in place of what [web] `codes` names.
-    """
+    """Serve the pages while the block runs; reads central's files only. `codes` carries one-time codes."""
     files = central_files_of(config).made()
     ledger = Ledger(files.ledger, read_only=files.ledger.is_file())
-    contacts = ContactStore(files.contacts)
     known = FileSecrets(config.secrets)
     web = config.web
     if problems := portal_problems(config):
@@ -74,7 +67,7 @@ async def portal_role(
             app = create_app(
                 views,
                 contacts,
-                OneTimeCodes(clock=wall_clock, sender=sender or _sender(config)),
+                OneTimeCodes(clock=wall_clock, sender=codes),
                 clock=wall_clock,
                 secret=known.secret(secret) if secret else secrets.token_bytes(32),
                 operator_token=known.secret(token).decode() if token else None,
@@ -94,7 +87,6 @@ async def portal_role(
                 host = f"[{web.host}]" if ":" in web.host else web.host
                 yield PortalRole(views=views, url=f"{scheme}://{host}:{port}")
     finally:
-        contacts.close()
         await asyncio.to_thread(ledger.close)
 
 
@@ -123,16 +115,3 @@ def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
         except ConfigError as error:
             problems.append((("web", "cert_file"), str(error)))
     return problems
-
-
-class _NoSender:
-    """Stands where an SMS adapter will: says that a code was asked for, never the code."""
-
-    async def send(self, message: CodeMessage) -> None:
-        log.error("code_not_sent", kind=message.kind.value, error="no SMS adapter: see [web] codes")
-
-
-def _sender(config: Config) -> CodeSender:
-    if config.web.codes == "console":
-        return ConsoleSender(lambda text: log.warning("one_time_code_shown", text=text))
-    return _NoSender()

@@ -48,7 +48,9 @@ UNSAFE = {
     "half of all": (URL + SECRET + 'trusted_proxies = ["128.0.0.0/1"]\n', "web.trusted_proxies", "almost"),
     "any proxy": (URL + SECRET + 'trusted_proxies = ["*"]\n', "web.trusted_proxies", "not an address"),
     "a proxy's name": (URL + SECRET + 'trusted_proxies = ["proxy-1"]\n', "web.trusted_proxies", "not an address"),
-    "codes in the log": (URL + SECRET + PROXY + 'codes = "console"\n', "web.codes", '`codes = "none"`'),
+    "codes in the log": (
+        URL + SECRET + PROXY + '[sms]\nprovider = "console"\n', "sms.provider", '`provider = "none"`',
+    ),
     "sessions that end with each start": (URL + PROXY, "web.public_url", "name `session_secret_ref`"),
     "a path": ('public_url = "https://portal.example/me"\n', "web.public_url", "like `https://portal.example`"),
     "a user": ('public_url = "https://x@portal.example"\n', "web.public_url", "like `https://portal.example`"),
@@ -57,7 +59,7 @@ UNSAFE = {
 }  # fmt: skip
 SAFE = {
     "nothing": "",
-    "a demonstration": 'codes = "console"\n',
+    "a demonstration": '[sms]\nprovider = "console"\n',
     "behind a proxy": URL + SECRET + PROXY,
     "TLS here": 'host = "0.0.0.0"\n' + URL + SECRET + TLS,
     "TLS here and a proxy elsewhere": 'host = "::"\ntrusted_proxies = ["10.0.0.0/24"]\n' + URL + SECRET + TLS,

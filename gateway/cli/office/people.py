@@ -1,0 +1,82 @@
+"""What commands about people share: the store opened, the account that a number means, the note of who looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gateway.central.people.access import AccessEvent, AccessLog, ActorKind
+from gateway.central.people.contacts import ContactStore
+from gateway.central.people.database import PeopleStore
+from gateway.central.portal.contacts import typed_number
+from gateway.cli.office.files import find_files
+from gateway.cli.options import purpose, user
+from gateway.errors import UsageError
+from gateway.roles.central_files import CentralFiles
+from mapping.directory import NumberKind
+from mapping.store import DirectoryStore
+
+NumberArgument = Annotated[str, typer.Argument(help="The account's new or old number.")]
+KindOption = Annotated[
+    Literal["new", "old"] | None, typer.Option("--kind", help="Which number it is, where it may be both.")
+]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why you need it; kept in the consumer's access log.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """The people store of a central, opened for one command."""
+
+    files: CentralFiles
+    store: PeopleStore
+    contacts: ContactStore
+    now: datetime
+
+    def account(self, number: str, kind: str | None) -> str:
+        """Return the account id of a number; UsageError when it is nobody's, or may be two accounts'."""
+        kinds = {"new": NumberKind.ACCOUNT, "old": NumberKind.LEGACY}
+        typed = typed_number(number)
+        with DirectoryStore(self.files.directory) as directory:
+            found = directory.snapshot().candidates(typed)
+        if kind is not None:
+            found = {k: account for k, account in found.items() if k is kinds[kind]}
+        accounts = set(found.values())
+        if not accounts:
+            raise UsageError(f"no account has the number {typed}")
+        if len(accounts) > 1:
+            raise UsageError(
+                f"{typed} is one account's new and another's old number: say --kind new or --kind old"
+            )
+        return accounts.pop()
+
+    def note(self, account_id: str, reason: str) -> None:
+        """Note durably that this command shows an account's data."""
+        AccessLog(self.store).note(
+            AccessEvent(
+                at=self.now,
+                actor=user(),
+                kind=ActorKind.STAFF,
+                what=purpose(None),
+                account_id=account_id,
+                reason=reason,
+            )
+        )
+
+
+@contextmanager
+def opened(data: Path | None, config: Path | None) -> Iterator[People]:
+    """Open the people store that the options lead to."""
+    files = find_files(data, config).made()
+    store = PeopleStore(files.people)
+    try:
+        yield People(files=files, store=store, contacts=ContactStore(store), now=datetime.now(UTC))
+    finally:
+        store.close()
