@@ -138,11 +138,26 @@ def _sqlite(path: Path, *, writer: bool, cache_kib: int | None) -> Engine:
 
 def _postgresql(where: str, store: str, *, writer: bool) -> Engine:
     url = make_url(where).set(drivername=POSTGRESQL)
+    # Each store has a schema of its own, so that one database serves all of them.
+    schema = store.replace(" ", "_")
     # A connection that the server closed meanwhile is noticed before it is used.
     engine = create_engine(
-        url, pool_pre_ping=True, isolation_level="READ COMMITTED" if writer else "REPEATABLE READ"
+        url,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED" if writer else "REPEATABLE READ",
+        connect_args={"startup_params": {"search_path": f'"{schema}"'}},
     )
     turn = zlib.crc32(store.encode())
+
+    def connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        # Looked for first: who may not make schemas may still use one that an administrator made.
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT pg_advisory_xact_lock({turn})")
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,))
+        if cursor.fetchone() is None:
+            cursor.execute(f'CREATE SCHEMA "{schema}"')
+        cursor.close()
+        connection.commit()
 
     def begin(connection: Connection) -> None:
         if not writer:
@@ -152,5 +167,7 @@ def _postgresql(where: str, store: str, *, writer: bool) -> Engine:
         connection.execute(text(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({turn})"))
 
+    if writer:
+        event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begin)
     return engine

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from mapping.characters import folded
 from mapping.directory import (
+    Attribute,
     ChangeSet,
     DirectoryCounts,
     DirectoryRow,
@@ -30,6 +32,8 @@ class Touched(NamedTuple):
     meters: list[str]
     usage_points: list[str]
     accounts: list[str]
+    described: list[str]
+    """Usage points of which an attribute was recorded or superseded."""
 
 
 class Rows(Protocol):
@@ -57,8 +61,20 @@ class Rows(Protocol):
         """Return the account's rows, in order."""
         ...
 
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        ...
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
+        ...
+
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
+        ...
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
         ...
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
@@ -104,8 +120,12 @@ class Rows(Protocol):
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
-        """Take note that these will be asked for next: a database fetches them together."""
+        """Take note that these will be asked for next: a database fetches them together.
+
+        `described` are usage points of which the attributes will be.
+        """
         ...
 
 
@@ -118,12 +138,14 @@ class MemoryRows:
         installations: Mapping[str, tuple[Installation, ...]] | None = None,
         holdings: Mapping[str, tuple[Holding, ...]] | None = None,
         namings: Mapping[str, tuple[Naming, ...]] | None = None,
+        attributes: Mapping[str, tuple[Attribute, ...]] | None = None,
     ) -> None:
         """Take rows grouped by meter, usage point and account; `changes` in rising version."""
         self.changes: Sequence[ChangeSet] = tuple(changes)
         self._installations = dict(installations or {})
         self._holdings = dict(holdings or {})
         self._namings = dict(namings or {})
+        self._attributes = dict(attributes or {})
         self._made: Indexes | None = None
 
     @property
@@ -149,9 +171,22 @@ class MemoryRows:
         """Return the account's rows, in order."""
         return self._namings.get(account_id, ())
 
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        return self._attributes.get(usage_point, ())
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
+        return iter(self._attributes)
+
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
         return self._indexes.owners[kind].get(number)
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
+        owners = self._indexes.owners[NumberKind.LEGACY]
+        return tuple(dict.fromkeys(who for number, who in owners.items() if folded(number) == folded_number))
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return the meters that were ever recorded there."""
@@ -194,6 +229,7 @@ class MemoryRows:
             sorted(key for key, rows in self._installations.items() if is_touched(rows, old, new)),
             sorted(key for key, rows in self._holdings.items() if is_touched(rows, old, new)),
             sorted(key for key, rows in self._namings.items() if is_touched(rows, old, new)),
+            sorted(key for key, rows in self._attributes.items() if is_touched(rows, old, new)),
         )
 
     def rewound(self, version: int) -> MemoryRows:
@@ -203,6 +239,7 @@ class MemoryRows:
             _rewound(self._installations, version),
             _rewound(self._holdings, version),
             _rewound(self._namings, version),
+            _rewound(self._attributes, version),
         )
 
     def expect(
@@ -212,6 +249,7 @@ class MemoryRows:
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
         """Do nothing: all is at hand."""
 
@@ -231,6 +269,7 @@ class Overlay:
         )
         self._holdings = _merged(base.holdings, _only(Holding, gone), _only(Holding, new), change)
         self._namings = _merged(base.namings, _only(Naming, gone), _only(Naming, new), change)
+        self._attributes = _merged(base.attributes, _only(Attribute, gone), _only(Attribute, new), change)
         self._added = Indexes.of(self._installations, self._holdings, self._namings)
         self._given_up = {(r.kind, r.number) for r in gone if isinstance(r, Naming) and r.valid_to is None}
 
@@ -254,12 +293,28 @@ class Overlay:
         found = self._namings.get(account_id)
         return self._base.namings(account_id) if found is None else found
 
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        found = self._attributes.get(usage_point)
+        return self._base.attributes(usage_point) if found is None else found
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
+        return iter(dict.fromkeys([*self._base.described(), *self._attributes]))
+
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
         found = self._added.owners[kind].get(number)
         if found is not None or (kind, number) in self._given_up:
             return found
         return self._base.owner(kind, number)
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
+        added = self._added.owners[NumberKind.LEGACY]
+        mine = (who for number, who in added.items() if folded(number) == folded_number)
+        kept = (who for who in self._base.legacy_alike(folded_number) if who not in self._namings)
+        return tuple(dict.fromkeys([*kept, *mine]))
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return the meters that were ever recorded there."""
@@ -305,6 +360,7 @@ class Overlay:
             sorted({*before.meters, *self._installations}),
             sorted({*before.usage_points, *self._holdings}),
             sorted({*before.accounts, *self._namings}),
+            sorted({*before.described, *self._attributes}),
         )
 
     def rewound(self, version: int) -> Rows:
@@ -318,9 +374,12 @@ class Overlay:
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
         """Let the base fetch them together."""
-        self._base.expect(meters=meters, usage_points=usage_points, accounts=accounts, numbers=numbers)
+        self._base.expect(
+            meters=meters, usage_points=usage_points, accounts=accounts, numbers=numbers, described=described
+        )
 
 
 def in_batches(things: Iterable[T], size: int = AHEAD) -> Iterator[list[T]]:

@@ -21,7 +21,7 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
-DEAR = {"cli_town", "cli", "peer", "town"}
+DEAR = {"cli_town", "cli", "commands", "peer", "town"}
 """Fixtures that take long to make and serve many tests: those tests run in one worker, one after the other."""
 
 

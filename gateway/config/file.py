@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 from gateway.config.checks import check_meters
 from gateway.config.clocks import ClocksSection
 from gateway.config.field import FieldSection
+from gateway.config.influx import InfluxSection
 from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
@@ -104,21 +105,6 @@ def _act_target(text: str) -> str:
 ActTarget = Annotated[str, AfterValidator(_act_target)]
 
 
-class InfluxSection(Section):
-    """A v2 write endpoint; `server` says how points are read back and retired when they change account.
-
-    While the server is away the journal keeps at most `max_lag` entries for it, or half of `[journal] max_bytes` where
-    that is less: older ones are never written to it, and are counted and told. Reading never stops for it.
-    """
-
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    org: str = "kesco"
-    bucket: str = "meters"
-    token_ref: Name | None = None
-    server: Literal["influxdb2", "influxdb1", "victoriametrics"] = "influxdb2"
-    max_lag: Annotated[int, Field(ge=1_000)] = 1_000_000
-
-
 class JournalSection(Section):
     """Bounds of the edge's journal and what happens at the bound.
 
@@ -183,22 +169,27 @@ def _postgresql_url(text: str) -> str:
     return text
 
 
+class CentralSection(Section):
+    """Where central keeps its stores: in files in the data folder, or in a PostgreSQL 15.
+
+    `database` is its URL, `postgresql://USER@HOST/NAME`, the password by `database_password_ref`. Directory and ledger
+    lie there in schemas of their own names. Install `meter-gateway[postgresql]` for it (docs/operator.md).
+    """
+
+    database: Annotated[str, AfterValidator(_postgresql_url)] | None = None
+    database_password_ref: Name | None = None
+
+
 class DirectorySection(Section):
     """Signing of the directory: central signs, edges verify. References name key files.
 
     Any of the keys of `verify_key_ref` and `verify_key_refs` may have signed: with the next key beside the present one,
     central's key is changed without a gap (docs/operator.md).
-
-    `database`, at central only, is the URL of a PostgreSQL that holds the directory in place of the file in the data
-    folder: `postgresql://USER@HOST/NAME`, the password by `database_password_ref`. Install
-    `meter-gateway[postgresql]` for it (docs/operator.md).
     """
 
     signing_key_ref: Name | None = None
     verify_key_ref: Name | None = None
     verify_key_refs: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
-    database: Annotated[str, AfterValidator(_postgresql_url)] | None = None
-    database_password_ref: Name | None = None
 
     def verify_refs(self) -> tuple[str, ...]:
         """Return the keys of which any may have signed."""
@@ -272,6 +263,7 @@ class Config(Section):
     schedule: ScheduleSection = ScheduleSection()
     admission: AdmissionSection = AdmissionSection()
     field: FieldSection = FieldSection()
+    central: CentralSection = CentralSection()
     directory: DirectorySection = DirectorySection()
     keys: KeysSection = KeysSection()
     modbus: ModelsSection = ModelsSection()

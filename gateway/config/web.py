@@ -25,8 +25,9 @@ class WebSection(Section):
     or by a proxy on this machine; `trusted_proxies` are the addresses or networks whose `X-Forwarded-For` and
     `X-Forwarded-Proto` count. Whole headers must come within `header_seconds`, a form's body within
     `body_seconds`; `connections_per_address` are open at once from one client, and `asks_per_address` codes
-    may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one). One-time
-    codes go by [sms].
+    may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one).
+    `number_token_ref` is the secret of the provider that hands over people's SMS and calls about their number.
+    One-time codes go by [sms].
     """
 
     host: str = "127.0.0.1"
@@ -37,6 +38,7 @@ class WebSection(Section):
     key_file: Path | None = None
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
+    number_token_ref: Name | None = None
     header_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     body_seconds: Annotated[float, Field(gt=0, le=120)] = 20.0
     connections_per_address: Annotated[int, Field(ge=4, le=500)] = 64

@@ -100,7 +100,7 @@ async def running(
             from gateway.roles.portal import portal_role
 
             parts.portal = await stack.enter_async_context(
-                portal_role(config, clock, parts.telling.contacts, parts.telling.codes)
+                portal_role(config, clock, parts.telling.contacts, parts.telling.codes, parts.telling.reports)
             )
             log.info("portal_started", url=parts.portal.url)
         if "edge" in config.gateway.roles:

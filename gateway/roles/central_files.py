@@ -19,22 +19,22 @@ VERIFY_KEY = "directory-verify"
 class CentralFiles:
     """Central's files in one folder; `second_copy` of the sealed keys stands elsewhere, where it is named.
 
-    `directory_url` is the PostgreSQL that holds the directory, where it is no file; it carries the password.
+    `url` is the PostgreSQL that holds directory, ledger and people, where they are no files; it carries the password.
     """
 
     folder: Path
     second_copy: Path | None = None
-    directory_url: str | None = field(default=None, repr=False)
+    url: str | None = field(default=None, repr=False)
 
     @property
     def directory(self) -> Path | str:
         """Return where the database of who holds which meter is: a path, or a URL."""
-        return self.directory_url or self.folder / "directory.db"
+        return self.url or self.folder / "directory.db"
 
     @property
     def are_made(self) -> bool:
-        """Whether a central has run here."""
-        return self.ledger.is_file() and (self.directory_url is not None or Path(self.directory).is_file())
+        """Whether a central has run here, as far as files tell: on a server the stores say so when they are opened."""
+        return self.url is not None or (Path(self.ledger).is_file() and Path(self.directory).is_file())
 
     @property
     def rekey(self) -> Path:
@@ -47,14 +47,19 @@ class CentralFiles:
         return self.folder / "senders.json"
 
     @property
-    def ledger(self) -> Path:
-        """Return the path of the database of every reading for ever."""
-        return self.folder / "ledger.db"
+    def ledger(self) -> Path | str:
+        """Return where the database of every reading for ever is: a path, or a URL."""
+        return self.url or self.folder / "ledger.db"
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether there is a ledger, as far as files tell."""
+        return self.url is not None or Path(self.ledger).is_file()
 
     @property
     def people(self) -> Path | str:
         """Return where contacts, messages and who saw what are kept: a path, or a URL."""
-        return self.directory_url or self.folder / "contacts.db"
+        return self.url or self.folder / "contacts.db"
 
     @property
     def keys(self) -> Path:
@@ -75,14 +80,14 @@ def central_files(data: Path) -> CentralFiles:
 def central_files_of(config: Config, data: Path | None = None) -> CentralFiles:
     """Return central's files as a configuration names them; `data` is another gateway's data folder than its own.
 
-    Raises ConfigError where the password of the directory's database is not among the secrets.
+    Raises ConfigError where the database's password is not among the secrets.
     """
     folder = (data or config.gateway.data) / "central"
-    return CentralFiles(folder, config.keys.second_copy, _directory_url(config))
+    return CentralFiles(folder, config.keys.second_copy, _database_url(config))
 
 
-def _directory_url(config: Config) -> str | None:
-    section = config.directory
+def _database_url(config: Config) -> str | None:
+    section = config.central
     if section.database is None or section.database_password_ref is None:
         return section.database
     password = FileSecrets(config.secrets).secret(section.database_password_ref).decode().strip()

@@ -9,16 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from fastapi import APIRouter
+
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.portal.contacts import ContactStore
+from gateway.central.people.contacts import ContactStore
+from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.otp import CodeSender, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.config.file import Config
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from gateway.web.app import create_app
-from gateway.web.asking import AskingLimits
 from gateway.web.connections import ConnectionLimits
+from gateway.web.report_door import TakeReports, report_door
 from gateway.web.server import serve, tls_context
 from gateway.web.site import Site
 from mapping.store import DirectoryStore
@@ -28,7 +31,7 @@ from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 MIN_SECRET = 16
-"""Octets of a session secret and of the staff's token."""
+"""Octets of a session secret and of a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +44,23 @@ class PortalRole:
 
 @asynccontextmanager
 async def portal_role(
-    config: Config, clock: Clock, contacts: ContactStore, codes: CodeSender
+    config: Config,
+    clock: Clock,
+    contacts: ContactStore,
+    codes: CodeSender,
+    reports: TakeReports | None = None,
 ) -> AsyncIterator[PortalRole]:
-    """Serve the pages while the block runs; reads central's files only. `codes` carries one-time codes."""
+    """Serve the pages while the block runs; reads central's files only.
+
+    `codes` carries one-time codes; `reports` keeps delivery reports, where [sms.reports] names a secret for them.
+    """
     files = central_files_of(config).made()
-    ledger = Ledger(files.ledger, read_only=files.ledger.is_file())
+    ledger = Ledger(files.ledger, read_only=files.has_ledger)
     known = FileSecrets(config.secrets)
     web = config.web
     if problems := portal_problems(config):
         raise ConfigError("\n".join(f"[web] {field}: {problem}" for (_, field), problem in problems))
-    token = web.operator_token_ref
+    token, number_token = web.operator_token_ref, web.number_token_ref
     secret = web.session_secret_ref
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
@@ -71,7 +81,9 @@ async def portal_role(
                 clock=wall_clock,
                 secret=known.secret(secret) if secret else secrets.token_bytes(32),
                 operator_token=known.secret(token).decode() if token else None,
+                number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
+                doors=_doors(config, reports, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
             )
             limits = ConnectionLimits(
@@ -90,6 +102,14 @@ async def portal_role(
         await asyncio.to_thread(ledger.close)
 
 
+def _doors(config: Config, reports: TakeReports | None, clock: Clock) -> list[APIRouter]:
+    section = config.sms.reports
+    if section is None or reports is None:
+        return []
+    secret = FileSecrets(config.secrets).secret(section.secret_ref).decode().strip()
+    return [report_door(reports, secret, clock)]
+
+
 def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
     """Return what makes the pages unsafe in the files that [web] names: each field's place, and why with its mend.
 
@@ -100,7 +120,11 @@ def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
         return []
     problems: list[tuple[tuple[str, str], str]] = []
     known = FileSecrets(config.secrets)
-    refs = {"session_secret_ref": web.session_secret_ref, "operator_token_ref": web.operator_token_ref}
+    refs = {
+        "session_secret_ref": web.session_secret_ref,
+        "operator_token_ref": web.operator_token_ref,
+        "number_token_ref": web.number_token_ref,
+    }
     for field, ref in refs.items():
         try:
             size = MIN_SECRET if ref is None else len(known.secret(ref))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +20,7 @@ from gateway.central.telling.messages import Provider
 from gateway.central.telling.pace import Pace
 from gateway.central.telling.providers import ConsoleProvider, FileProvider
 from gateway.central.telling.queue import SmsQueue
+from gateway.central.telling.reports import ReportRules, reports_in
 from gateway.central.telling.sender import Sender
 from gateway.central.telling.templates import Library
 from gateway.config.file import Config
@@ -28,6 +29,7 @@ from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from protocols.clock import SystemClock
 from protocols.meters.secrets import FileSecrets
+from protocols.session import Clock
 
 log = structlog.get_logger("gateway.roles")
 
@@ -41,6 +43,8 @@ class TellingRole:
     queue: SmsQueue
     codes: CodeSender
     sender: Sender | None
+    reports: Callable[[bytes, str, str], int] | None
+    """Keeps the delivery reports of a provider's call; None where none come."""
 
     async def run(self) -> None:
         """Send what is queued, until cancelled."""
@@ -66,6 +70,7 @@ async def telling_role(config: Config, provider: Provider | None = None) -> Asyn
             queue=queue,
             codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
             sender=None if used is None else Sender(queue, used, clock),
+            reports=_reports(config.sms, queue, clock),
         )
     finally:
         if used is not None:
@@ -147,6 +152,29 @@ def _http(config: Config, library: Library) -> Provider:
             reports=config.sms.reports is not None,
         )
     )
+
+
+def _reports(section: SmsSection, queue: SmsQueue, clock: Clock) -> Callable[[bytes, str, str], int] | None:
+    asked = section.reports
+    if asked is None:
+        return None
+    rules = ReportRules(
+        id_at=asked.id,
+        reference_at=asked.reference,
+        status_at=asked.status,
+        delivered=asked.delivered,
+        undelivered=asked.undelivered,
+        reason_at=asked.reason,
+        list_at=asked.list,
+    )
+
+    def take(body: bytes, content_type: str, query: str) -> int:
+        found = reports_in(rules, body, content_type, query)
+        for report in found:
+            queue.report(report, now=clock.now())
+        return len(found)
+
+    return take
 
 
 def _secrets(config: Config, refs: dict[str, str]) -> dict[str, str]:

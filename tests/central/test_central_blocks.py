@@ -210,8 +210,8 @@ def test_an_altered_row_of_the_ledger_is_noticed(ledger: Ledger) -> None:
     assert isinstance(unsound[0], StoredCapture)
 
 
-def test_the_audit_reads_captures_of_version_2(ledger: Ledger, tmp_path: Path) -> None:
-    send(ledger, batch_of(encoded(*DAY)))
+def test_the_audit_reads_captures_of_version_2(ledger_file: Ledger, tmp_path: Path) -> None:
+    send(ledger_file, batch_of(encoded(*DAY)))
 
     def owners(_meter: str, _start: object, _at: object) -> frozenset[str]:
         return frozenset({"0012345678"})

@@ -112,21 +112,21 @@ def check(tmp_path: Path, store: DirectoryStore, recorded: list[Recorded], **ove
 
 
 def test_the_audit_is_clean_where_nothing_is_wrong(
-    ledger: Ledger, store: DirectoryStore, tmp_path: Path
+    ledger_file: Ledger, store: DirectoryStore, tmp_path: Path
 ) -> None:
-    ledger.ingest([received(batch([capture(n) for n in range(1, 100)]))])
+    ledger_file.ingest([received(batch([capture(n) for n in range(1, 100)]))])
     result = check(tmp_path, store, memory(*range(1, 100), value="1.5"))
     assert result.clean, str(result)
     assert (result.recorded, result.stored) == (99, 99)
 
 
-def test_the_audit_finds_what_is_wrong(ledger: Ledger, store: DirectoryStore, tmp_path: Path) -> None:
+def test_the_audit_finds_what_is_wrong(ledger_file: Ledger, store: DirectoryStore, tmp_path: Path) -> None:
     rows = [capture(n) for n in range(1, 10)]
     rows.append(capture(10, number=5, capture_id="GEN:1/block_load/2026-11-01T02:30:00Z/1"))
     rows.append(capture(11, number=11, value="7"))
     rows.append(capture(12, number=12, reason="untrusted_time"))
     rows.append(capture(13, number=13))
-    ledger.ingest([received(batch(rows))])
+    ledger_file.ingest([received(batch(rows))])
     result = check(tmp_path, store, memory(*range(1, 13)))
     assert (result.lost, result.doubled, result.altered) == (1, 1, 1)
     assert (result.misattributed, result.invented) == (1, 1)
@@ -136,8 +136,8 @@ def test_the_audit_finds_what_is_wrong(ledger: Ledger, store: DirectoryStore, tm
     assert early.clean
 
 
-def test_the_audit_finds_a_wrong_owner(ledger: Ledger, store: DirectoryStore, tmp_path: Path) -> None:
-    ledger.ingest([received(batch([capture(n) for n in range(47, 52)]))])
+def test_the_audit_finds_a_wrong_owner(ledger_file: Ledger, store: DirectoryStore, tmp_path: Path) -> None:
+    ledger_file.ingest([received(batch([capture(n) for n in range(47, 52)]))])
     wrong = store.snapshot(NOW - timedelta(seconds=1))
     result = audit(tmp_path / "ledger.db", memory(*range(47, 52)), truth, by_directory(wrong))
     assert result.misattributed == 5

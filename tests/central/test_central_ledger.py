@@ -9,11 +9,10 @@ from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
@@ -28,6 +27,7 @@ from gateway.central.storage.versions import StoreVersions
 from gateway.contract.messages import Capture
 from gateway.errors import ContractError
 from gateway.seqset import SeqSet
+from tests.support.central.ledgers import FreshLedger
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, gap, received, snapshot
 from tests.support.statements import statements_sent
 
@@ -41,13 +41,13 @@ def model(sent: list[Capture]) -> dict[str, tuple[int, str]]:
     return best
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     entries=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 3)), min_size=1, max_size=30),
     data=st.data(),
 )
 def test_any_order_repetition_and_splitting_ends_the_same(
-    entries: list[tuple[int, int]], data: st.DataObject
+    fresh_ledger: FreshLedger, entries: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     # What a journal gives: entry n is revision r of a capture, with a value of its own; some revisions never come.
     journal = [
@@ -56,8 +56,7 @@ def test_any_order_repetition_and_splitting_ends_the_same(
     ]
     sent = data.draw(st.permutations(journal)) + data.draw(st.lists(st.sampled_from(journal), max_size=10))
     cuts = sorted(data.draw(st.sets(st.integers(1, len(sent)), max_size=5)) | {0, len(sent)})
-    with TemporaryDirectory() as folder:
-        ledger = Ledger(Path(folder) / "ledger.db")
+    with closing(Ledger(fresh_ledger())) as ledger:
         counted = 0
         for begin, end in itertools.pairwise(cuts):
             result = ledger.ingest([received(batch([one])) for one in sent[begin:end]])
@@ -71,7 +70,6 @@ def test_any_order_repetition_and_splitting_ends_the_same(
             assert [r.value_rev for r in ledger.captures.revisions(capture_id)] == sorted(revisions)
         state = ledger.journals.state("journal-1")
         assert (state.contiguous, state.highest, state.holes) == (len(journal), len(journal), ())
-        ledger.close()
 
 
 @settings(max_examples=100)
@@ -174,7 +172,7 @@ def test_a_transaction_is_all_or_nothing(ledger: Ledger) -> None:
 
 def test_a_second_process_reads_while_one_writes(ledger: Ledger, tmp_path: Path) -> None:
     ledger.ingest([received(batch([capture(1)]))])
-    other = Ledger(tmp_path / "ledger.db", read_only=True)
+    other = Ledger(ledger.database.where, read_only=True)
     with ledger.database.writing("testing"):
         assert len(other.captures.between()) == 1
     with pytest.raises(LedgerError, match="reading only"):
@@ -283,16 +281,16 @@ def test_an_instant_is_kept_to_the_microsecond_and_a_naive_time_is_refused(ledge
         ledger.balances.put("b", T0.replace(tzinfo=None), "{}", NOW)
 
 
-def test_the_latest_captures_of_many_meters_are_one_statement(ledger: Ledger) -> None:
+def test_the_latest_captures_of_many_meters_are_one_statement(ledger_file: Ledger) -> None:
     meters = [f"GEN:{n}" for n in range(1, 41)]
     rows: list[Capture] = []
     for meter in meters:
         for number in (3, 9, 4):
             rows.append(capture(len(rows) + 1, meter=meter, number=number))
         rows.append(snapshot(len(rows) + 1, meter=meter, at=T0 + DAY))
-    ledger.ingest([received(batch(rows))])
+    ledger_file.ingest([received(batch(rows))])
     with statements_sent() as sent:
-        found = ledger.captures.latest([*meters, "GEN:none"], ["daily", "block_load", "billing"])
+        found = ledger_file.captures.latest([*meters, "GEN:none"], ["daily", "block_load", "billing"])
     assert len(sent) == 1
     assert found.pop("GEN:none") == {}
     assert {m: {p: c.at for p, c in of.items()} for m, of in found.items()} == {
@@ -301,7 +299,7 @@ def test_the_latest_captures_of_many_meters_are_one_statement(ledger: Ledger) ->
     literal = _newest_of_each(["a"], ["b"]).compile(
         compile_kwargs={"literal_binds": True}, dialect=sqlite.dialect()
     )
-    with ledger.database.reading("explaining") as connection:
+    with ledger_file.database.reading("explaining") as connection:
         plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {literal}")]
     assert not any(
         "SCAN captures" in step or "SCAN other" in step or "TEMP B-TREE" in step for step in plan

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, event, select
 
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
+from gateway.central.ledger.bulk import MANY, write
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.rows import MANY, write
 from gateway.contract.topics import Topics
 from tests.support.blocks import AT, batch_of, block_load, encoded
 

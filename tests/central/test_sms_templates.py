@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.central.telling.alphabet import Alphabet, foreign, size_of
-from gateway.central.telling.lint import Library, TemplateMistakes, lint, load_library, unregistered
-from gateway.central.telling.templates import LANGUAGES, ValueRefused, hosts_in, registered_text
+from gateway.central.telling.lint import TemplateMistakes, lint, load_library, unregistered
+from gateway.central.telling.templates import LANGUAGES, Library, ValueRefused, hosts_in, registered_text
 
 ID = "1107160000000012345"
 
@@ -191,7 +191,7 @@ def test_numbers_and_dates_are_no_links() -> None:
 
 
 @pytest.mark.parametrize("value", ["see bit.ly", "a\tb", "a\u202eb", " ", "x" * 31])
-def test_values_that_an_operator_would_refuse(tmp_path: Path, value: str) -> None:
+def test_row_74_values_that_an_operator_would_refuse(tmp_path: Path, value: str) -> None:
     path = tmp_path / "t.toml"
     path.write_text(GOOD)
     library = load_library(path)

@@ -142,7 +142,7 @@ class Town:
             snapshot = store.snapshot()
         recorded = list(self.recorded(since, until))
         return audit(
-            self.files.ledger, recorded, self.truth, by_directory(snapshot), since=since, until=until
+            Path(self.files.ledger), recorded, self.truth, by_directory(snapshot), since=since, until=until
         )
 
 
@@ -267,7 +267,7 @@ def converged(made: Town, since: datetime, until: datetime) -> AuditResult:
 
     def clean() -> bool:
         nonlocal result
-        if made.files.ledger.exists():
+        if made.files.has_ledger:
             result = made.audit(since, until)
         return result.clean
 

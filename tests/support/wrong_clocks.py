@@ -44,7 +44,7 @@ def read_live(made: Town, blocks: int = 60) -> None:
 
 def held(made: Town) -> tuple[list[StoredCapture], set[str]]:
     """Every capture of the ledger, and the reasons for which some stand under no account."""
-    if not made.files.ledger.is_file():
+    if not made.files.has_ledger:
         return [], set()
     try:
         ledger = Ledger(made.files.ledger, read_only=True)

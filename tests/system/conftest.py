@@ -18,7 +18,7 @@ def cli_town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     kept = '[journal]\nack_consumers = ["central", "billing"]\n'  # billing never acknowledges: replays work
     with town(folder, meters=13, seed=5, speed=1, behind=timedelta(0), backfill_days=1, journal=kept) as made:
         made.central.start()
-        wait_until(lambda: made.files.ledger.is_file(), "central is there")
+        wait_until(lambda: made.files.has_ledger, "central is there")
         yield made
 
 

@@ -32,6 +32,8 @@ secrets = "{folder / "keys"}"
 
 [directory]
 signing_key_ref = "directory-signing"
+
+[central]
 database = "{database}"
 {more}""",
         encoding="utf-8",
@@ -58,6 +60,24 @@ def test_import_move_and_undo_in_a_postgresql(cli: Cli, tmp_path: Path, url: str
     (row,) = cli("directory", "show", "GEN:10000001", *at, "--json").json
     assert row["legacy_number"] == "KE0000001"
     assert not (tmp_path / "data" / "central" / "directory.db").exists()
+
+
+@pytest.mark.postgres
+def test_allocations_and_readings_in_the_same_postgresql(cli: Cli, tmp_path: Path, url: str) -> None:
+    config = configured(tmp_path, url)
+    at = ("--config", config)
+    cli("allocation", "move", "GEN:10000001", "--to", "north", *at)
+    (row,) = cli("allocation", "show", *at, "--json").json
+    assert (row["meter"], row["gateway"]) == ("GEN:10000001", "north")
+    meters = tmp_path / "meters.csv"
+    meters.write_text(METERS, encoding="utf-8")
+    cli("directory", "import", meters, *at)
+    assert (
+        cli("readings", "KE0000001", "--since", "2026-11-01", "--until", "2026-11-02", *at, "--json").json
+        == []
+    )
+    assert "every reading" in cli("unattributed", *at).out
+    assert not (tmp_path / "data" / "central" / "ledger.db").exists()
 
 
 def test_a_database_that_is_away_is_named_without_its_password(cli: Cli, tmp_path: Path) -> None:

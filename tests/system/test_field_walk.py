@@ -132,7 +132,7 @@ class Site:
     def stored(self, meter: str) -> int:
         """How many captures of a meter central holds."""
         files = central_files(self.folder / "central")
-        if not files.ledger.is_file():
+        if not files.has_ledger:
             return 0
         ledger = Ledger(files.ledger, read_only=True)
         try:

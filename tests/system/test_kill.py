@@ -52,7 +52,7 @@ def test_sigkill_of_edge_central_and_broker_loses_doubles_and_misattributes_noth
     with town(tmp_path, meters=16, seed=5, speed=3600, behind=hours, backfill_days=5) as made:
         made.central.start()
         made.edge.start()
-        wait_until(made.files.ledger.exists, "central opens its ledger")
+        wait_until(lambda: made.files.has_ledger, "central opens its ledger")
         lose_store_at = KILLS // 2
         for kill in range(KILLS):
             time.sleep(dice.uniform(0.3, 2.5))

@@ -158,7 +158,7 @@ def begin(made: Town, billing: TextBilling) -> None:
     # A meter that nobody had before the copy is whoever's that delivers it first after a restore.
     wait_until(lambda: claimed(made) == len(made.plan.meters), "every meter is the edge's", CALM)
     made.central.stop()
-    copied(made.files.ledger, copies / "ledger.db")
+    copied(Path(made.files.ledger), copies / "ledger.db")
     copied(Path(made.files.directory), copies / "directory.db")
     # What happens after the copy is undone by restoring it: this number must not stay anywhere.
     renamed(Path(made.files.directory), "9000000002")
@@ -219,7 +219,7 @@ def blows(
         victim.start()
 
     once: list[Callable[[], None]] = [
-        lambda: restore_central(made.files.ledger),
+        lambda: restore_central(Path(made.files.ledger)),
         lambda: restore_central(Path(made.files.directory)),
         restore_edge,
         lose_store,

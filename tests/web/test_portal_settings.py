@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,13 +14,11 @@ from gateway.config.file import load
 from gateway.config.mistakes import ConfigMistakes
 from gateway.config.web import origin
 from gateway.errors import ConfigError
-from gateway.roles.portal import portal_role
+from gateway.roles.app import running
 from tests.support.cli import Cli, command_line
-from tests.support.fakes import ManualClock
 from tests.support.mosquitto import make_certificates
 from tests.support.paths import ROOT
 from tests.support.web.deployed import TOKEN, settings
-from tests.support.web.seed import NOW
 
 URL = 'public_url = "https://portal.example"\n'
 SECRET = 'session_secret_ref = "portal-session"\n'
@@ -123,7 +120,7 @@ async def test_short_secrets_are_refused(cli: Cli, tmp_path: Path, name: str) ->
     assert "`openssl rand -base64 32`" in told
     assert f"{path}:" in told
     with pytest.raises(ConfigError, match="has 5 octets"):
-        async with portal_role(load(path), ManualClock(NOW)):
+        async with running(load(path)):
             pass
     cli("run", "--config", path, code=Exit.CONFIG)
 
@@ -135,7 +132,9 @@ async def test_tls_is_served_and_its_files_are_looked_at(cli: Cli, tmp_path: Pat
     (tmp_path / "data").mkdir()
     cli("check", "--config", path)
     trusted = ssl.create_default_context(cafile=str(certs.ca))
-    async with portal_role(load(path), ManualClock(datetime.now(UTC))) as role:
+    async with running(load(path)) as parts:
+        role = parts.portal
+        assert role is not None
         assert role.url.startswith("https://127.0.0.1:")
         async with httpx.AsyncClient(base_url=role.url, verify=trusted) as browser:
             page = await browser.get("/me")

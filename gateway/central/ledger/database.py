@@ -1,4 +1,4 @@
-"""One SQLite file and its transactions: a steady view to read in, durable turns to write in."""
+"""The ledger's connections, to its SQLite file or PostgreSQL, and what its tables are asked and told with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Select, Table, insert, update
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, StatementError
 
 from gateway.errors import GatewayError
 from mapping import database
@@ -23,11 +24,22 @@ class LedgerError(GatewayError):
 
 
 class Database(database.Database):
-    """The file's connections. Threads share it; writers take turns. Failures are LedgerError."""
+    """The ledger's connections. Threads share it; writers take turns. Failures are LedgerError."""
 
-    def __init__(self, path: Path, *, read_only: bool) -> None:
-        """Take the path of the file; nothing is opened yet."""
-        super().__init__(path, store="ledger", fault=LedgerError, read_only=read_only)
+    def __init__(self, where: Path | str, *, read_only: bool) -> None:
+        """Take the path of the file, or a URL (`postgresql://…`); nothing is opened yet."""
+        super().__init__(where, store="ledger", fault=LedgerError, read_only=read_only)
+
+
+def is_of_the_values(error: BaseException | None) -> bool:
+    """Say whether the database refused the values themselves: to try again is of no use."""
+    if isinstance(error, DBAPIError):
+        told = error.orig.args[0] if error.orig is not None and error.orig.args else None
+        # pg8000 gives a server's refusal as a dict; its classes 22 and 23 are of data and of constraints.
+        if isinstance(told, dict):
+            return str(told.get("C", ""))[:2] in ("22", "23")
+        return isinstance(error, DataError | IntegrityError | InterfaceError)
+    return type(error) is StatementError
 
 
 def columns(table: Table, record: type[Any]) -> list[Column[Any]]:

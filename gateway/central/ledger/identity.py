@@ -27,7 +27,8 @@ class SetBack:
 class Identity:
     """The ledger's uuid and generation. `begun` is the set-back that opening found, None for none."""
 
-    def __init__(self, database: Database, path: Path) -> None:
+    def __init__(self, database: Database, path: Path | None) -> None:
+        """Take the ledger's database and its path; None where it is no file."""
         self._database = database
         self._path = path
         self._stored = 0
@@ -49,10 +50,11 @@ class Identity:
         return Generation.parse(self._life.generation)
 
     def _open(self) -> None:
-        beside = read_beside(self._path)
+        # A server's database has no file beside it: edges that saw more of it tell (`begin_anew`).
+        beside = None if self._path is None else read_beside(self._path)
         with self._database.writing("beginning the ledger's next tick") as connection:
             held = _read(connection)
-            why = None if held is None else held.set_back(beside)
+            why = None if held is None or self._path is None else held.set_back(beside)
             if held is None:
                 self._life = StoreLife.born()
             elif why is None:
@@ -92,6 +94,8 @@ class Identity:
             return records(connection, SetBack, query)
 
     def _write_beside(self) -> None:
+        if self._path is None:
+            return
         # Inside a turn of writing: of two processes none puts an older tick over a newer one.
         with self._database.writing("writing beside the ledger") as connection:
             try:

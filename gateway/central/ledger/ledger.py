@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table, func, literal, select
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, StatementError
 
 from gateway.central.ledger.alive import SignsOfLife
 from gateway.central.ledger.allocations import Allocations, KnownAllocations
@@ -16,7 +15,7 @@ from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.carried import Carried
 from gateway.central.ledger.cursors import Cursors, unversioned
-from gateway.central.ledger.database import Database, LedgerError
+from gateway.central.ledger.database import Database, LedgerError, is_of_the_values
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.directory_seen import DirectorySeen
 from gateway.central.ledger.edges import EdgeRegister
@@ -38,9 +37,10 @@ from gateway.central.ledger.schema import (
     journals,
     meters_heard,
     quarantine,
-    unattributed,
 )
+from gateway.central.ledger.spans import TALLY
 from gateway.central.ledger.statuses import Statuses
+from gateway.central.ledger.tallies import tallied
 from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
 from gateway.central.storage.versions import EmptyStore, StoreVersions, WrongStoreVersion
@@ -54,24 +54,25 @@ VERSIONS = StoreVersions("ledger", "gateway.central.ledger.versions", unversione
 
 
 class Ledger:
-    """One ledger file, by subject: `ledger.captures.between(…)`, `ledger.journals.state(…)`.
+    """One ledger, by subject: `ledger.captures.between(…)`, `ledger.journals.state(…)`.
 
     Methods block and may be called from any thread; writers take turns. Every method raises LedgerError
     when the database fails. One process writes readings; others may read.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open or make the file at `path`; LedgerError when it is no ledger.
+    def __init__(self, where: Path | str, *, read_only: bool = False) -> None:
+        """Open or make the file at a path, or the tables in a PostgreSQL at a URL (`postgresql://…`).
 
-        A file of an older version is brought up to date, or refused when opened for reading only; one of a
-        newer version is always refused.
+        LedgerError when it is no ledger. One of an older version is brought up to date, or refused when opened for
+        reading only; one of a newer version is always refused.
         """
-        if read_only and not path.is_file():
+        path = None if "://" in str(where) else Path(where)
+        if path is not None and read_only and not path.is_file():
             raise LedgerError(f"there is no ledger at {path}")
-        if not read_only and not path.exists():
+        if path is not None and not read_only and not path.exists():
             _make(path)
-        self.database = Database(path, read_only=read_only)
-        _at_newest_version(self.database, path)
+        self.database = Database(where, read_only=read_only)
+        _at_newest_version(self.database, self.database.where)
         self.captures = Captures(self.database)
         self.journals = Journals(self.database)
         self.gaps = Gaps(self.database)
@@ -94,7 +95,7 @@ class Ledger:
         self.lost = LostCaptures(self.database)
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the database."""
         self.database.close()
 
     def ingest(self, batches: Sequence[ReceivedBatch]) -> IngestResult:
@@ -108,11 +109,7 @@ class Ledger:
             with self.database.writing("storing readings") as connection:
                 return ingest(connection, batches, self._known_allocations)
         except LedgerError as error:
-            cause = error.__cause__
-            if (
-                isinstance(cause, DataError | IntegrityError | InterfaceError)
-                or type(cause) is StatementError
-            ):
+            if is_of_the_values(error.__cause__):
                 raise ContractError(f"the ledger cannot hold this batch: {error}") from error
             raise
 
@@ -130,6 +127,7 @@ class Ledger:
                 some = select(literal(1)).select_from(table).where(*where).limit(MOST_COUNTED).subquery()
                 return connection.execute(select(func.count()).select_from(some)).scalar() or 0
 
+            numbers = tallied(connection)
             j = journals.c
             kept = connection.execute(
                 select(
@@ -142,7 +140,7 @@ class Ledger:
                 captures=int(kept[0]),
                 superseded=int(kept[1]),
                 repeated=int(kept[2]),
-                unattributed=count(unattributed, unattributed.c.reason.in_(COUNTED_REASONS)),
+                unattributed=sum(numbers.get(f"{TALLY}{reason}", 0) for reason in COUNTED_REASONS),
                 open_gaps=count(gaps, gaps.c.state == "open"),
                 dead_letters=count(dead_letters),
                 journals=int(kept[3]),
@@ -160,19 +158,18 @@ def _make(path: Path) -> None:
     for left in (fresh, *(fresh.with_name(fresh.name + side) for side in ("-wal", "-shm"))):
         left.unlink(missing_ok=True)
     database = Database(fresh, read_only=False)
-    _at_newest_version(database, path)
+    _at_newest_version(database, str(path))
     database.close()
     fresh.replace(path)
 
 
-def _at_newest_version(database: Database, path: Path) -> None:
-    doing = f"opening {path}"
+def _at_newest_version(database: Database, where: str) -> None:
     try:
         if database.read_only:
-            _check_version(database, path)
+            _check_version(database, where)
         else:
-            with database.writing(doing) as connection:
-                VERSIONS.bring_up_to_date(connection, str(path))
+            with database.writing(f"opening {where}") as connection:
+                VERSIONS.bring_up_to_date(connection, where)
     except WrongStoreVersion as error:
         database.close()
         raise LedgerError(str(error)) from error
@@ -181,16 +178,16 @@ def _at_newest_version(database: Database, path: Path) -> None:
         raise
 
 
-def _check_version(database: Database, path: Path) -> None:
+def _check_version(database: Database, where: str) -> None:
     """Check a ledger that was opened for reading; one that central is just making is waited for."""
     for _ in range(LOOKS):
-        with database.reading(f"opening {path}") as connection:
+        with database.reading(f"opening {where}") as connection:
             try:
-                VERSIONS.check(connection, str(path))
+                VERSIONS.check(connection, where)
             except EmptyStore:
                 pass
             else:
                 return
         time.sleep(LOOK_AGAIN)
-    with database.reading(f"opening {path}") as connection:
-        VERSIONS.check(connection, str(path))
+    with database.reading(f"opening {where}") as connection:
+        VERSIONS.check(connection, where)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Dialect, Table, bindparam, column, insert, select, table, update
+from sqlalchemy import Connection, Dialect, Table, bindparam, column, select, table, update
 
 from gateway.central.ledger.database import in_chunks
 from gateway.contract.messages import CaptureValue, rfc3339
@@ -55,71 +54,6 @@ class CaptureRow(NamedTuple):
 Layouts = Callable[[str], str]
 """Key of a layout -> its canonical JSON."""
 _VALUES: Final = TypeAdapter(tuple[CaptureValue, ...])
-
-
-MANY: Final = 20
-"""Rows that one statement inserts where there are so many: it binds once what all of them share."""
-
-
-def write(
-    connection: Connection,
-    into: Table,
-    names: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-    unless: str = "",
-) -> int:
-    """Insert rows of plain values, past all conversions: those cost more than the insert. Return how many.
-
-    `unless` names a column that is unique: a row is left out whose value there is in the table already.
-
-    To bind a value costs nearly as much as to store it, and NULL is the dearest: what all rows share is bound once
-    for MANY of them.
-    """
-    many, written = len(rows) - len(rows) % MANY, 0
-    if many:
-        places = list(enumerate(zip(*rows[:many], strict=True)))
-        shared = [
-            place for place, values in places if values[0] == values[-1] and values.count(values[0]) == many
-        ]
-        # At least one of its own, so that there is something to go through.
-        own = [place for place, _ in places if place not in shared] or [shared.pop()]
-        own_rows = list(zip(*(places[place][1] for place in own), strict=True))
-        beside = [rows[0][place] for place in shared]
-        statement = _insertion_of_many(
-            into.name,
-            tuple(names[n] for n in shared),
-            tuple(names[n] for n in own),
-            unless,
-            connection.dialect,
-        )
-        written += connection.exec_driver_sql(
-            statement,
-            [(*beside, *chain.from_iterable(own_rows[n : n + MANY])) for n in range(0, many, MANY)],
-        ).rowcount
-    if many < len(rows):
-        statement = _insertion(into.name, tuple(names), unless, connection.dialect)
-        written += connection.exec_driver_sql(statement, list(rows[many:])).rowcount
-    return written
-
-
-@lru_cache(maxsize=64)
-def _insertion(name: str, names: tuple[str, ...], unless: str, dialect: Dialect) -> str:
-    return str(insert(table(name, *map(column, names))).compile(dialect=dialect)) + _unless(unless)
-
-
-@lru_cache(maxsize=256)
-def _insertion_of_many(
-    name: str, shared: tuple[str, ...], own: tuple[str, ...], unless: str, dialect: Dialect
-) -> str:
-    names = ", ".join(map(dialect.identifier_preparer.quote, (*shared, *own)))
-    # Numbered ones stand for the same value in every row; SQLite numbers the others on from the highest.
-    row = ", ".join([*(f"?{number}" for number in range(1, len(shared) + 1)), *("?" * len(own))])
-    return f"INSERT INTO {name} ({names}) VALUES {', '.join([f'({row})'] * MANY)}{_unless(unless)}"
-
-
-def _unless(name: str) -> str:
-    # The same words in SQLite and PostgreSQL, the only databases that a ledger may lie in.
-    return f" ON CONFLICT ({name}) DO NOTHING" if name else ""
 
 
 def held_rows(connection: Connection, of: Table, ids: Sequence[str]) -> list[CaptureRow]:

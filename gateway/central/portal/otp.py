@@ -37,20 +37,25 @@ MAX_ISSUED = 100_000
 
 
 class SendKind(StrEnum):
-    """What is sent: a code, or the notice that the mobile must be verified again (nothing secret in it)."""
+    """What is sent: a code, the new number, or that the mobile must be verified again (nothing secret in it)."""
 
     CODE = "code"
+    NUMBER = "number"
     REVERIFY = "reverify"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeMessage:
-    """One message to one contact. `ending` is the last four characters of the account's number."""
+    """One message to one contact. `ending` is the last four characters of the account's number.
+
+    `number` is the whole new number: in a message of that kind only, to a verified mobile only.
+    """
 
     kind: SendKind
     contact: Contact
     ending: str
     code: str = ""
+    number: str = ""
 
 
 class CodeSender(Protocol):
@@ -136,6 +141,26 @@ class OneTimeCodes:
         _put(self._issued, challenge, held, MAX_ISSUED)
         ending = (number or legacy or "")[-ENDING:]
         await self._sender.send(CodeMessage(kind=SendKind.CODE, contact=contact, ending=ending, code=code))
+        return True
+
+    async def tell_number(
+        self, contact: Contact, *, number: str | None, legacy: str | None, asker: Asker
+    ) -> bool:
+        """Send the account's new number to its mobile; says whether the number was sent.
+
+        The whole number goes to a mobile that was verified in the last 12 months, any other gets the notice of
+        `issue`. Codes and numbers share the account's messages an hour. An account without a new number gets nothing.
+        """
+        now = self._clock.now()
+        if number is None or self._refuse(contact.account_id, asker, now):
+            return False
+        ending = (legacy or "")[-ENDING:]
+        if not may_have_whole_number(contact.verified_at, now):
+            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, contact=contact, ending=ending))
+            return False
+        await self._sender.send(
+            CodeMessage(kind=SendKind.NUMBER, contact=contact, ending=ending, number=number)
+        )
         return True
 
     def check(self, challenge: str, code: str) -> str | None:

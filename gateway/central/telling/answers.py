@@ -103,7 +103,9 @@ def _shown(said: str, secrets: Collection[str]) -> str:
 
 
 def items_at(document: Any, way: str | None) -> Iterator[Any]:
-    """Yield the objects of a document: itself, or those of the list that it is or holds at a way."""
+    """Yield the objects of a document: those of the list that it is, or holds at a way; else itself."""
+    inner = document
     for step in [] if way is None else way.split("."):
-        document = document.get(step) if isinstance(document, dict) else None
-    yield from document if isinstance(document, list) else [document]
+        inner = inner.get(step) if isinstance(inner, dict) else None
+    listed = inner if isinstance(inner, list) else document
+    yield from listed if isinstance(listed, list) else [document]

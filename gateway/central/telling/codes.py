@@ -10,12 +10,15 @@ from gateway.central.telling.messages import NewMessage
 from gateway.central.telling.queue import SmsQueue
 from protocols.session import Clock
 
-LOGIN = "login-code"
-VERIFY = "verify-mobile"
+TEMPLATES = {
+    SendKind.CODE: "login-code",
+    SendKind.NUMBER: "asked-account-number",
+    SendKind.REVERIFY: "verify-mobile",
+}
 
 
 class QueuedCodes:
-    """Puts codes, and notices that a mobile must be verified again, into the queue."""
+    """Puts into the queue what somebody asked for: a code, the new number, or the notice to verify the mobile again."""
 
     def __init__(self, queue: SmsQueue, clock: Clock) -> None:
         self._queue = queue
@@ -26,8 +29,10 @@ class QueuedCodes:
         values = {"ending": message.ending or "XXXX"}
         if message.kind is SendKind.CODE:
             values["code"] = message.code
+        if message.kind is SendKind.NUMBER:
+            values["number"] = message.number
         new = NewMessage(
-            template=LOGIN if message.kind is SendKind.CODE else VERIFY,
+            template=TEMPLATES[message.kind],
             contact_id=message.contact.id,
             values=values,
             dedupe_key=f"code {secrets.token_hex(16)}",

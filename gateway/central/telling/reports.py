@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from gateway.central.telling.answers import items_at, value_at
 from gateway.central.telling.messages import Report, State
-from gateway.errors import GatewayError
+from gateway.errors import ContractError
 
 MAX_REPORTS: Final = 1000
 """Reports in one call."""
@@ -18,7 +18,7 @@ MAX_TEXT: Final = 200
 """Characters of an id or reason."""
 
 
-class ReportRefused(GatewayError):
+class ReportRefused(ContractError):
     """A call holds no delivery report; the message says what is missing."""
 
 

@@ -178,7 +178,7 @@ async def _bundle(config: Config, gateway: str) -> list[bytes]:
             "a bundle needs [directory] signing_key_ref and [keys] store_secret_ref: central's own"
         )
     files = central_files_of(config)
-    if not files.ledger.is_file() or not files.keys.is_file():
+    if not files.has_ledger or not files.keys.is_file():
         raise UsageError(f"there is no ledger, or there are no sealed keys, in {files.folder}")
     clock = config.clock()
     ledger = Ledger(files.ledger, read_only=True)

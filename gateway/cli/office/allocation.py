@@ -29,7 +29,7 @@ NoteOption = Annotated[str, typer.Option("--note", help="Why, for the record.")]
 @contextmanager
 def open_ledger(files: CentralFiles, *, read_only: bool) -> Iterator[Ledger]:
     """Open central's ledger for the time of a block; UsageError where there is none."""
-    if not files.ledger.is_file():
+    if not files.has_ledger:
         raise UsageError(f"there is no ledger at {files.ledger}: is this central's data folder?")
     ledger = Ledger(files.ledger, read_only=read_only)
     try:

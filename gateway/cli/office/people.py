@@ -14,13 +14,13 @@ import typer
 from gateway.central.people.access import AccessEvent, AccessLog, ActorKind
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
-from gateway.central.portal.contacts import typed_number
 from gateway.cli.office.files import find_files
 from gateway.cli.options import purpose, user
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
 from mapping.directory import NumberKind
 from mapping.store import DirectoryStore
+from mapping.typed import TypedNumber, account_of
 
 NumberArgument = Annotated[str, typer.Argument(help="The account's new or old number.")]
 KindOption = Annotated[
@@ -43,19 +43,15 @@ class People:
     def account(self, number: str, kind: str | None) -> str:
         """Return the account id of a number; UsageError when it is nobody's, or may be two accounts'."""
         kinds = {"new": NumberKind.ACCOUNT, "old": NumberKind.LEGACY}
-        typed = typed_number(number)
+        typed = TypedNumber.of(number)
         with DirectoryStore(self.files.directory) as directory:
-            found = directory.snapshot().candidates(typed)
-        if kind is not None:
-            found = {k: account for k, account in found.items() if k is kinds[kind]}
-        accounts = set(found.values())
-        if not accounts:
-            raise UsageError(f"no account has the number {typed}")
-        if len(accounts) > 1:
-            raise UsageError(
-                f"{typed} is one account's new and another's old number: say --kind new or --kind old"
+            found = account_of(directory.snapshot(), typed, None if kind is None else kinds[kind])
+        if found is None:
+            both = (
+                "" if kind else ", or it is one account's new and another's old: say --kind new or --kind old"
             )
-        return accounts.pop()
+            raise UsageError(f"no account has the number {typed.shown}{both}")
+        return found
 
     def note(self, account_id: str, reason: str) -> None:
         """Note durably that this command shows an account's data."""

@@ -11,6 +11,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
+from gateway.config.influx import account_tag_problem
 from gateway.config.meters import MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.modbus import broken_models
@@ -72,11 +73,14 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     if not as_json:
         for text in warnings:
             typer.echo(f"warning: {text}")
+    source = Source(config, config.read_text(encoding="utf-8"))
+    if loaded.influx is not None and (found := account_tag_problem(loaded.influx, len(loaded.meters))):
+        print_problem(str(source.mistake(*found)))
+        raise typer.Exit(Exit.CONFIG)
     # The role brings the web's libraries: it is looked at only where a configuration names it.
     if "portal" in loaded.gateway.roles and loaded.secrets.is_dir():
         from gateway.roles.portal import portal_problems
 
-        source = Source(config, config.read_text(encoding="utf-8"))
         missing += [str(source.mistake(*problem)) for problem in portal_problems(loaded)]
     # A configuration is often checked where it is written, and its secrets are on another machine.
     if missing and loaded.secrets.is_dir():
@@ -97,6 +101,7 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         config.directory.signing_key_ref,
         config.web.operator_token_ref,
         config.web.session_secret_ref,
+        *_sms_secrets(config),
         config.influx.token_ref if config.influx else None,
         config.keys.escrow_key_ref,
         config.keys.store_key_ref,
@@ -112,6 +117,12 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         except MeterConfigError as error:
             missing.append(str(error))
     return missing + _unfit_keys(config, known)
+
+
+def _sms_secrets(config: configuration.Config) -> list[str]:
+    http, reports = config.sms.http, config.sms.reports
+    named = [] if http is None else [*http.secret_fields.values(), *http.secret_headers.values()]
+    return named if reports is None else [*named, reports.secret_ref]
 
 
 def _first_keys(config: configuration.Config, meter: MeterSection) -> list[str | None]:

@@ -180,7 +180,7 @@ def test_new_numbers_languages_and_workbooks(store: PeopleStore, tmp_path: Path)
     assert (held.language, held.mobile) == ("hi", "9876543210")
 
 
-def test_agents_mobile_is_left_for_review(store: PeopleStore, tmp_path: Path) -> None:
+def test_row_71_a_mobile_of_many_accounts_is_left_for_review(store: PeopleStore, tmp_path: Path) -> None:
     rows = "".join(f"KE{i},9876543210,\n" for i in range(MAX_ACCOUNTS_PER_MOBILE + 3))
     path = put(tmp_path, HEAD + rows)
     done = load(store, path)

@@ -37,6 +37,17 @@ HAS_IT = {
 }
 """States of a message that the provider may have."""
 
+OUTCOMES: list[tuple[Outcome, bool]] = [
+    (Accepted("p1"), True),
+    (Accepted(None), True),
+    (NotTaken("busy"), False),
+    (NotTaken("away", away=True), False),
+    (Refused("blocked"), False),
+    (Doubtful("the line broke"), True),
+    (Doubtful("the line broke"), False),
+]
+"""What the program hears, and whether the provider took the message."""
+
 
 class Crashes(RuleBasedStateMachine):
     """A queue whose program ends at any moment, beside what the provider really got.
@@ -80,19 +91,7 @@ class Crashes(RuleBasedStateMachine):
         if crash_before:
             self.crashes()
             return
-        outcome, took = data.draw(
-            st.sampled_from(
-                [
-                    (Accepted(f"p-{handed.id}"), True),
-                    (Accepted(None), True),
-                    (NotTaken("busy"), False),
-                    (NotTaken("away", away=True), False),
-                    (Refused("blocked"), False),
-                    (Doubtful("the line broke"), True),
-                    (Doubtful("the line broke"), False),
-                ]
-            )
-        )
+        outcome, took = data.draw(st.sampled_from(OUTCOMES))
         if took:
             self.got[handed.id] += 1
         if crash_after:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_a_key_is_queued_once_for_ever(store: PeopleStore, queue: SmsQueue) -> N
     ],
 )
 def test_what_cannot_be_sent_is_refused_when_it_is_put(
-    store: PeopleStore, queue: SmsQueue, given: dict[str, object], code: str
+    store: PeopleStore, queue: SmsQueue, given: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ValueRefused) as refused:
         queue.put(notice(contact(store), **given), now=NOON)
@@ -83,7 +84,7 @@ def test_the_rate_holds_over_all_processes(store: PeopleStore) -> None:
 
 
 @pytest.mark.parametrize("days", [None, VERIFIED_FOR.days + 1])
-def test_a_mobile_not_verified_of_late_is_told_the_masked_number(
+def test_row_70_a_mobile_not_verified_of_late_is_told_the_masked_number(
     store: PeopleStore, queue: SmsQueue, days: int | None
 ) -> None:
     """users.md row 70 and A-16."""
@@ -232,7 +233,7 @@ def accepted(store: PeopleStore, queue: SmsQueue) -> str:
 @pytest.mark.parametrize("by", ["provider_id", "message_id"])
 def test_a_delivery_report_finds_its_message(store: PeopleStore, queue: SmsQueue, by: str) -> None:
     found = {"provider_id": "p1", "message_id": accepted(store, queue)}[by]
-    assert queue.report(Report(state=State.DELIVERED, **{by: found}), now=NOON)  # type: ignore[arg-type]
+    assert queue.report(Report(state=State.DELIVERED, **{by: found}), now=NOON)
     assert queue.counts() == {State.DELIVERED: 1}
 
 

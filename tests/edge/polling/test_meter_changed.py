@@ -132,7 +132,7 @@ async def test_swapped_columns_are_seen_before_the_first_row_that_they_would_spo
     [(BUILT, 0), (BUILT & ~LISTS, 0), (BUILT, 3_600)],
     ids=["lists", "one by one", "standing"],
 )
-async def test_nothing_is_taken_from_another_meter_with_the_same_keys(
+async def test_row_45_nothing_is_taken_from_another_meter_with_the_same_keys(
     granted: Conformance, keep_open: int
 ) -> None:
     """Same address, keys and title: only the serial tells. In an association that stood it comes with the list."""

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
+from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.otp import CodeMessage, OneTimeCodes, SendKind
 from gateway.central.portal.views import Views
 from gateway.contract.messages import (
@@ -30,7 +31,6 @@ from gateway.contract.messages import (
     Status,
 )
 from gateway.web.app import THIS_MACHINE, create_app
-from gateway.web.asking import AskingLimits
 from gateway.web.site import Site
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
@@ -194,6 +194,12 @@ class Town:
     app: FastAPI
     otp: OneTimeCodes
 
+    def reverify(self, account: str, at: datetime | None) -> None:
+        """Put a mobile that was verified then (None: never) in place of the account's."""
+        for held in self.contacts.of_account(account):
+            self.contacts.remove(held.id, by="t", why="t", at=NOW)
+        self.contacts.add(account, "9876543210", by="t", source="t", at=NOW, verified_at=at)
+
 
 def accounts(directory: DirectoryStore) -> None:
     changes: list[Change] = []
@@ -338,6 +344,9 @@ class ShownCodes:
     async def send(self, message: CodeMessage) -> None:
         if message.kind is SendKind.CODE:
             self._show(f"code for account ending {message.ending}: {message.code}")
+        elif message.kind is SendKind.NUMBER:
+            ending = f"old number ending {message.ending}"
+            self._show(f"new number of the connection with {ending}: {message.number}")
         else:
             self._show(f"old number ending {message.ending}: mobile must be verified again, call 1912")
 
@@ -347,6 +356,7 @@ def town(
     folder: Path,
     *,
     token: str | None = None,
+    number_token: str | None = None,
     show: Callable[[str], None] | None = None,
     seed: bool = True,
     site: Site = THIS_MACHINE,
@@ -376,7 +386,15 @@ def town(
         )
         otp = OneTimeCodes(clock=clock, sender=ShownCodes(show or codes.append))
         app = create_app(
-            views, contacts, otp, clock=clock, secret=SECRET, operator_token=token, site=site, limits=limits
+            views,
+            contacts,
+            otp,
+            clock=clock,
+            secret=SECRET,
+            operator_token=token,
+            number_token=number_token,
+            site=site,
+            limits=limits,
         )
         try:
             yield Town(folder, clock, directory, ledger, writer, contacts, views, codes, app, otp)
