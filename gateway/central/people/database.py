@@ -35,7 +35,7 @@ class PeopleStore:
         """Open the file at a path (made with mode 0600), or the tables in a PostgreSQL at a URL."""
         self.db = Database(where, store="people", fault=PeopleFault)
         try:
-            if self.db.is_file:
+            if isinstance(where, Path) or "://" not in where:
                 _make_private(Path(where))
             with self.db.writing("being opened") as db:
                 VERSIONS.bring_up_to_date(db, self.db.where)

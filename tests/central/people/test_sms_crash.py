@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 from hypothesis import settings
@@ -59,7 +59,10 @@ class Crashes(RuleBasedStateMachine):
     @initialize(repeats_safe=st.booleans())
     def begin(self, repeats_safe: bool) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.pace = Pace(per_second=100, tries=3, repeats_safe=repeats_safe)
+        never = time(0)
+        self.pace = Pace(
+            per_second=100, tries=3, repeats_safe=repeats_safe, quiet_from=never, quiet_until=never
+        )
         self.now = NOON
         self.put: set[str] = set()
         self.in_hand: list[Handed] = []
@@ -149,5 +152,5 @@ class Crashes(RuleBasedStateMachine):
             assert not {State.WAITING, State.HANDING} & self.queue.counts().keys()
 
 
-Crashes.TestCase.settings = settings(max_examples=30, stateful_step_count=30)
+Crashes.TestCase.settings = settings(max_examples=15, stateful_step_count=25)
 TestCrashes = Crashes.TestCase
