@@ -101,21 +101,6 @@ report = Table(
     Index("report_by_provider", "provider_id"),
     sqlite_strict=True,
 )
-access = Table(
-    "access",
-    META,
-    _key(),
-    _whole("at"),
-    _text("actor"),
-    _text("kind"),
-    _text("session"),
-    _text("what"),
-    _text("account_id"),
-    _text("reason"),
-    Index("access_by_account", "account_id"),
-    Index("access_by_time", "at"),
-    sqlite_strict=True,
-)
 erasure = Table(
     "erasure",
     META,

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.central.office.actors import Right
 from gateway.central.people.contacts import Contact, Language
 from gateway.central.people.imports import ContactImport, ContactVerdict, import_contacts
 from gateway.central.people.verification import verified
 from gateway.cli.exits import Exit
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument
 from gateway.cli.office.people import KindOption, NumberArgument, People, ReasonOption, opened
-from gateway.cli.options import JsonOption, parse_time, user
+from gateway.cli.options import JsonOption, parse_time
 from gateway.cli.output import print_fields, print_json, print_line, print_table
 from gateway.errors import UsageError
 from mapping.files import escaped, write_table
@@ -53,9 +54,9 @@ def show(
     """
     if whole and not reason.strip():
         raise UsageError("--whole needs --reason: why you need to see whole mobiles")
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         account = people.account(number, kind)
-        people.note(account, reason)
+        people.seen(account, "contacts.seen", reason)
         found = people.contacts.of_account(account)
         rows = [_row(people, one, whole=whole) for one in found]
     print_table(rows, as_json=as_json, empty="the account has no mobile")
@@ -80,11 +81,12 @@ def add(
     Example: meter-gateway contacts add KE0012345 9876543210 --data DIR
     """
     digits = typer.get_text_stream("stdin").readline(64).strip() if mobile == "-" else mobile
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         account = people.account(number, kind)
         done = people.contacts.add(
-            account, digits, by=user(), source=source, at=people.now, language=message_language
+            account, digits, by=people.who.name, source=source, at=people.now, language=message_language
         )
+        people.who.note("contacts.added", f"account:{account}", {"contact": done.id, "source": source[:100]})
     print_line(f"{done.masked} is a mobile of the account (contact {done.id[:8]})")
 
 
@@ -106,12 +108,15 @@ def verify(
 
     Example: meter-gateway contacts verify KE0012345 3210 --how otp --data DIR
     """
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         when = people.now if at is None else parse_time(at, option="--at")
         if when > people.now:
             raise UsageError("--at lies in the future: nobody has verified it yet")
         held = _chosen(people, people.account(number, kind), contact)
-        people.contacts.verify(held.id, by=user(), how=how, at=when)
+        people.contacts.verify(held.id, by=people.who.name, how=how, at=when)
+        people.who.note(
+            "contacts.verified", f"account:{held.account_id}", {"contact": held.id, "how": how[:100]}
+        )
     print_line(f"{held.masked} is verified")
 
 
@@ -128,9 +133,12 @@ def remove(
 
     Example: meter-gateway contacts remove KE0012345 3210 --why "moved out" --data DIR
     """
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         held = _chosen(people, people.account(number, kind), contact)
-        people.contacts.remove(held.id, by=user(), why=why, at=people.now)
+        people.contacts.remove(held.id, by=people.who.name, why=why, at=people.now)
+        people.who.note(
+            "contacts.removed", f"account:{held.account_id}", {"contact": held.id, "why": why[:100]}
+        )
     print_line(f"{held.masked} was removed")
 
 
@@ -147,9 +155,9 @@ def history(
 
     Example: meter-gateway contacts history KE0012345 --data DIR
     """
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         account = people.account(number, kind)
-        people.note(account, reason)
+        people.seen(account, "contacts.history_seen", reason)
         masked = {one.id: one.masked for one in people.contacts.of_account(account, removed=True)}
         rows = [
             {
@@ -178,12 +186,14 @@ def opt_out(
     Example: meter-gateway contacts opt-out 9876543210 --data DIR
     """
     digits = typer.get_text_stream("stdin").readline(64).strip() if mobile == "-" else mobile
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         if back:
             had = people.contacts.opt_in(digits)
+            people.who.note("contacts.opt_in", "contacts")
             print_line("it takes messages again" if had else "it never asked for none")
             return
         people.contacts.opt_out(digits, source=source, at=people.now)
+        people.who.note("contacts.opt_out", "contacts", {"source": source[:100]})
     print_line("it gets no messages but codes that its owner asks for")
 
 
@@ -209,10 +219,11 @@ def import_(
 
     Example: meter-gateway contacts import mobiles.csv --data DIR
     """
-    with opened(data, config) as people, DirectoryStore(people.files.directory) as directory:
+    with opened(data, config, Right.CONSUMERS) as people, DirectoryStore(people.files.directory) as directory:
         dress = Dress(encoding=encoding, sheet=sheet)
         find = directory.snapshot().account_by_number
-        done = import_contacts(people.store, file, find, by=user(), now=people.now, dress=dress)
+        people.who.note("contacts.import", "contacts", {"file": file.name[:100]})
+        done = import_contacts(people.store, file, find, by=people.who.name, now=people.now, dress=dress)
     rows = [_verdict(one, language) for one in done.not_applied]
     if corrections is not None:
         header = list(rows[0]) if rows else ["line", "verdict", "code", "column", "position", "what", "do"]

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from gateway.central.people.access import AccessEvent, AccessLog, ActorKind
+from gateway.central.office.actors import Right
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
+from gateway.cli.office.acting import Acting, acting
 from gateway.cli.office.files import find_files
-from gateway.cli.options import purpose, user
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
 from mapping.directory import NumberKind
@@ -26,9 +26,7 @@ NumberArgument = Annotated[str, typer.Argument(help="The account's new or old nu
 KindOption = Annotated[
     Literal["new", "old"] | None, typer.Option("--kind", help="Which number it is, where it may be both.")
 ]
-ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why you need it; kept in the consumer's access log.")
-]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why you need it; kept in the audit trail.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +34,7 @@ class People:
     """The people store of a central, opened for one command."""
 
     files: CentralFiles
+    who: Acting
     store: PeopleStore
     contacts: ContactStore
     now: datetime
@@ -53,26 +52,19 @@ class People:
             raise UsageError(f"no account has the number {typed.shown}{both}")
         return found
 
-    def note(self, account_id: str, reason: str) -> None:
-        """Note durably that this command shows an account's data."""
-        AccessLog(self.store).note(
-            AccessEvent(
-                at=self.now,
-                actor=user(),
-                kind=ActorKind.STAFF,
-                what=purpose(None),
-                account_id=account_id,
-                reason=reason,
-            )
-        )
+    def seen(self, account_id: str, what: str, reason: str = "") -> None:
+        """Note durably, before it is shown, that whoever gives the command sees an account's data."""
+        self.who.note(what, f"account:{account_id}", {"reason": reason[:200]} if reason else None)
 
 
 @contextmanager
-def opened(data: Path | None, config: Path | None) -> Iterator[People]:
-    """Open the people store that the options lead to."""
+def opened(data: Path | None, config: Path | None, *rights: Right) -> Iterator[People]:
+    """Open the people store that the options lead to; AccessDenied for who may do none of `rights`."""
     files = find_files(data, config).made()
-    store = PeopleStore(files.people)
-    try:
-        yield People(files=files, store=store, contacts=ContactStore(store), now=datetime.now(UTC))
-    finally:
-        store.close()
+    with acting(files, *rights) as who:
+        store = PeopleStore(files.people)
+        try:
+            now = datetime.now(UTC)
+            yield People(files=files, who=who, store=store, contacts=ContactStore(store), now=now)
+        finally:
+            store.close()

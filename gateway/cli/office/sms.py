@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.central.office.actors import Right
 from gateway.central.telling.lint import MOST_SEGMENTS, lint
 from gateway.central.telling.messages import State
 from gateway.central.telling.queue import SmsQueue
@@ -14,7 +15,7 @@ from gateway.central.telling.templates import Library, registered_text
 from gateway.cli.exits import Exit
 from gateway.cli.office.files import ConfigChoice, DataOption
 from gateway.cli.office.people import KindOption, opened
-from gateway.cli.options import JsonOption, user
+from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.config.sms import SmsSection
@@ -120,7 +121,7 @@ def status(
 
     Example: meter-gateway sms status --data DIR
     """
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS, Right.FLEET) as people:
         counts = SmsQueue(people.store, Library(templates={})).counts(batch)
     print_fields({state.value: counts.get(state, 0) for state in State}, as_json=as_json)
 
@@ -143,10 +144,10 @@ def list_messages(
 
     Example: meter-gateway sms list --state unconfirmed --data DIR
     """
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         account = None if number is None else people.account(number, kind)
         if account is not None:
-            people.note(account, "")
+            people.seen(account, "sms.seen")
         found = SmsQueue(people.store, Library(templates={})).find(state=state, account_id=account, most=most)
     rows = [
         {
@@ -176,8 +177,9 @@ def again(
 
     Example: meter-gateway sms again 5f0c3e --data DIR
     """
-    with opened(data, config) as people:
+    with opened(data, config, Right.CONSUMERS) as people:
         section = configuration.load(config).sms if config is not None else SmsSection()
         queue = SmsQueue(people.store, library_of(section), pace_of(section))
-        queue.again(message, by=user(), now=people.now)
+        people.who.note("sms.again", f"message:{message[:64]}")
+        queue.again(message, by=people.who.name, now=people.now)
     print_line("it is queued again")

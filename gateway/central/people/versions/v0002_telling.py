@@ -1,4 +1,4 @@
-"""Several contacts of an account with their history; messages and reports; who saw what; erasures and retention."""
+"""Several contacts of an account with their history; messages and reports; erasures and retention."""
 
 from __future__ import annotations
 
@@ -106,20 +106,6 @@ def _messages() -> None:
 
 
 def _books() -> None:
-    op.create_table(
-        "access",
-        _key(),
-        _whole("at"),
-        _text("actor"),
-        _text("kind"),
-        _text("session"),
-        _text("what"),
-        _text("account_id"),
-        _text("reason"),
-        sqlite_strict=True,
-    )
-    op.create_index("access_by_account", "access", ["account_id"])
-    op.create_index("access_by_time", "access", ["at"])
     op.create_table(
         "erasure",
         _key(),
