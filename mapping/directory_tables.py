@@ -46,9 +46,9 @@ from mapping.instants import instant, micros
 from mapping.rows import in_batches
 from mapping.store_life import StoreLife
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it.
-4: `attribute`; rows of no length beside one that begins at the same instant."""
+4: `attribute`; rows of no length beside one that begins at the same instant. 5: what waits, is open, and was done."""
 NEVER: Final = 2**62
 """Stands for an open end where one is compared: later than any instant."""
 AT_ONCE: Final = 500
@@ -127,6 +127,63 @@ life = Table(
 )
 
 
+# Change sets that wait for a second person (`mapping.proposals`).
+proposal = Table(
+    "proposal",
+    META,
+    Column("fingerprint", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("at", Whole, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("meters", Integer, nullable=False),
+    Column("accounts", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_strict=True,
+)
+# What files and other doors left undone, until somebody settles it (`mapping.conflicts`).
+conflict = Table(
+    "conflict",
+    META,
+    Column("id", Integer, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("line", Whole, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cells", Text, nullable=False),
+    Column("noted_at", Whole, nullable=False),
+    Column("noted_by", Text, nullable=False),
+    Column("owner", Text),
+    Column("taken_at", Whole),
+    Column("settled_at", Whole),
+    Column("settled_by", Text),
+    Column("how", Text),
+    sqlite_strict=True,
+)
+# What a contractor's file says of a replaced meter beside the change itself (`mapping.swaps`).
+fitted_job = Table(
+    "fitted_job",
+    META,
+    Column("id", Integer, primary_key=True),
+    Column("version", Integer, ForeignKey("change_set.version"), nullable=False),
+    Column("line", Whole, nullable=False),
+    Column("usage_point", Text, nullable=False),
+    Column("old_meter", Text, nullable=False),
+    Column("new_meter", Text, nullable=False),
+    Column("at", Whole, nullable=False),
+    Column("final", Text),
+    Column("no_final", Text),
+    Column("opening", Text, nullable=False),
+    Column("seals", Text, nullable=False),
+    Column("photos", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+
 def _where(condition: Any) -> dict[str, Any]:
     return {"sqlite_where": condition, "postgresql_where": condition}
 
@@ -152,6 +209,12 @@ def _make_indexes() -> None:
     Index("naming_number", naming.c.number, **_where(naming.c.valid_to.is_(None)))
     Index("installation_point", installation.c.usage_point)
     Index("holding_account", holding.c.account_id)
+    # A file that is sent in again finds its rows here, and is noted once.
+    Index("conflict_row", conflict.c.digest, conflict.c.line, unique=True)
+    Index("conflict_open", conflict.c.noted_at, **_where(conflict.c.settled_at.is_(None)))
+    Index("conflict_subject", conflict.c.subject, **_where(conflict.c.settled_at.is_(None)))
+    Index("fitted_job_old", fitted_job.c.old_meter)
+    Index("fitted_job_new", fitted_job.c.new_meter)
     of_now = attribute.c.superseded.is_(None)
     Index("attribute_value", attribute.c.kind, attribute.c.value, **_where(of_now))
 

@@ -25,6 +25,7 @@ from mapping.changes import (
 )
 from mapping.directory import AttributeKind, ChangeSet, DirectoryRow, NumberKind, RowT
 from mapping.errors import ChangeRefused
+from mapping.instants import IST
 from mapping.rows import in_batches, is_visible
 from mapping.snapshot import DirectorySnapshot
 
@@ -44,8 +45,9 @@ class Conflict(NamedTuple):
         said = f"change set {self.later.version} of {self.later.by} changed {self.what} again"
         if self.start is None:
             return said
-        end = "now on" if self.end is None else f"{self.end:%Y-%m-%d %H:%M}"
-        return f"{said}, from {self.start:%Y-%m-%d %H:%M} to {end} UTC"
+        start = self.start.astimezone(IST)
+        end = "now on" if self.end is None else f"{self.end.astimezone(IST):%Y-%m-%d %H:%M}"
+        return f"{said}, from {start:%Y-%m-%d %H:%M} to {end} IST"
 
 
 class Span(NamedTuple):

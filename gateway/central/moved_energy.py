@@ -10,29 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal import values
 from gateway.central.portal.usage import RegisterReading, Use, register_use
-from mapping.attribution import FOREVER, why_nobody
 from mapping.differences import touched
-from mapping.directory import Holder, Holding, PaymentMode, Role, Unattributed
-from mapping.rows import is_visible
+from mapping.directory import Holder
 from mapping.snapshot import DirectorySnapshot
+from mapping.standing import Standing, standing_spans
 
 WINDOW: Final = timedelta(days=31)
 """Captures of so long a span are held at once."""
 REGISTERS: Final = ("instantaneous", "daily", "billing")
 """Profiles of meters that store no intervals, which tell energy as a register."""
-
-
-class Standing(NamedTuple):
-    """What holds of a meter's energy: whose it is (or why nobody's), how much it counts, how it is paid."""
-
-    who: Holder | Unattributed
-    multiplier: Decimal
-    payment_mode: PaymentMode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +88,7 @@ def touched_spans(
     """
     meters, _ = touched(snapshot, old, new)
     for number, meter in enumerate(snapshot.each(meters)):
-        for start, end, was, becomes in _pieces(snapshot, meter, old, new):
+        for start, end, was, becomes in standing_spans(snapshot, meter, old, new):
             use = None
             if ledger is not None and number < energy_of and start < now:
                 use = _use(ledger, meter, start, min(end or now, now))
@@ -110,60 +101,6 @@ def touched_spans(
                 metered=None if use is None else use.kwh,
                 missing=timedelta(0) if use is None else use.missing,
             )
-
-
-def _pieces(
-    snapshot: DirectorySnapshot, meter: str, old: int, new: int
-) -> Iterator[tuple[datetime, datetime | None, Standing, Standing]]:
-    """Yield where the two versions differ; pieces of one difference that touch are one."""
-    lines = [_Line(snapshot, meter, version) for version in (old, new)]
-    edges = sorted({at for line in lines for at in line.edges})
-    pending: tuple[datetime, datetime | None, Standing, Standing] | None = None
-    for number, start in enumerate(edges):
-        end = edges[number + 1] if number + 1 < len(edges) else None
-        was, becomes = (line.at(start) for line in lines)
-        if was == becomes or (isinstance(was.who, Unattributed) and isinstance(becomes.who, Unattributed)):
-            continue
-        if pending is not None and pending[1:] == (start, was, becomes):
-            pending = (pending[0], end, was, becomes)
-            continue
-        if pending is not None:
-            yield pending
-        pending = (start, end, was, becomes)
-    if pending is not None:
-        yield pending
-
-
-class _Line:
-    """One meter in one version of the directory."""
-
-    def __init__(self, snapshot: DirectorySnapshot, meter: str, version: int) -> None:
-        rows = snapshot.rows
-        self._fitted = [r for r in rows.installations(meter) if is_visible(r, version)]
-        self._held: dict[str, list[Holding]] = {
-            r.usage_point: [h for h in rows.holdings(r.usage_point) if is_visible(h, version)]
-            for r in self._fitted
-        }
-        self.edges = {t for r in self._fitted for t in (r.valid_from, r.valid_to) if t is not None}
-        for held in self._held.values():
-            self.edges |= {t for h in held for t in (h.valid_from, h.valid_to) if t is not None}
-
-    def at(self, at: datetime) -> Standing:
-        row = next((r for r in self._fitted if r.valid_from <= at < (r.valid_to or FOREVER)), None)
-        held = next(
-            (
-                h
-                for h in (
-                    self._held[row.usage_point] if row is not None and row.role is Role.CONSUMER else ()
-                )
-                if h.valid_from <= at < (h.valid_to or FOREVER)
-            ),
-            None,
-        )
-        factor = Decimal(1) if row is None else row.multiplier
-        if held is None:
-            return Standing(why_nobody(self._fitted, self._held, at), factor, None)
-        return Standing(Holder(held.account_id, held.usage_point), factor, held.payment_mode)
 
 
 def _use(ledger: Ledger, meter: str, start: datetime, end: datetime) -> Use:

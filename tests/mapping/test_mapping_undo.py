@@ -121,7 +121,7 @@ def test_what_was_built_upon_stays_and_is_named(store: DirectoryStore) -> None:
     store.apply([SetPaymentMode("UP1", PaymentMode.PREPAID, at(4))], at=at(6), by="verma", source="x")
     plan = Undo(store.snapshot(), 2)
     assert [str(one) for one in plan.conflicts()] == [
-        "change set 3 of verma changed usage point UP1 again, from 2026-01-01 02:00 to now on UTC"
+        "change set 3 of verma changed usage point UP1 again, from 2026-01-01 07:30 to now on IST"
     ]
     with pytest.raises(ChangeRefused, match="or the rest alone"):
         undo(store.snapshot(), 2)
