@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
+from gateway.central.office.actors import Proof, Right
+from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.office.given import MAX_SHOWN, ByOption, DryRunOption, Given, Seen, give, opened_ledger, show
 from gateway.cli.office.moves import MeterArgument, UntilOption, UsagePointArgument
-from gateway.cli.options import JsonOption, parse_time, user
+from gateway.cli.options import JsonOption, parse_time
 from gateway.cli.output import print_line, print_table
-from gateway.errors import UsageError
+from gateway.errors import AccessDenied, UsageError
 from mapping.change_sets import changes_of, read_forms
 from mapping.changes import (
     UNSAID,
@@ -260,8 +262,8 @@ def waiting(data: DataOption = None, config: ConfigChoice = None, as_json: JsonO
 
     Example: meter-gateway directory waiting --data DIR
     """
-    with DirectoryStore(find_files(data, config).directory) as store:
-        now = datetime.now(UTC)
+    files, now = find_files(data, config), datetime.now(UTC)
+    with DirectoryStore(files.directory) as store, acting(files, Right.SEE):
         rows = [
             {
                 "fingerprint": one.fingerprint,
@@ -291,9 +293,15 @@ def approve(
 
     Example: meter-gateway directory approve 9f2c01ab --dry-run --data DIR
     """
-    files, now, who, sure = find_files(data, config), datetime.now(UTC), by or user(), knows_the_time()
-    with DirectoryStore(files.directory) as store, opened_ledger(files) as ledger:
-        proposals, before = Proposals(store), store.snapshot()
+    files, now, sure = find_files(data, config), datetime.now(UTC), knows_the_time()
+    with (
+        DirectoryStore(files.directory) as store,
+        opened_ledger(files) as ledger,
+        acting(files, Right.APPROVE) as actor,
+    ):
+        who, proposals, before = actor.called(by), Proposals(store), store.snapshot()
+        if actor.named and actor.actor.proof is not Proof.SESSION:
+            raise AccessDenied("only a person who has logged in approves: no machine, and no token")
         held = proposals.find(fingerprint)
         if dry_run:
             changes = changes_asked(held.text, before)
@@ -301,6 +309,8 @@ def approve(
         else:
             proposals.approve(held.fingerprint, by=who, at=now, sure=sure)
             after = store.snapshot()
+            actor.note("plan.approved", f"plan:{held.fingerprint}")
+            actor.note_directory(after.version, before.version, held.source)
         result = {
             "result": "dry run, nothing changed" if dry_run else "applied",
             "what": held.source,
@@ -318,10 +328,12 @@ def discard(fingerprint: Fingerprint, data: DataOption = None, config: ConfigCho
 
     Example: meter-gateway directory discard 9f2c01ab --data DIR
     """
-    with DirectoryStore(find_files(data, config).directory) as store:
+    files = find_files(data, config)
+    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE, Right.APPROVE) as actor:
         proposals = Proposals(store)
         held = proposals.find(fingerprint)
         proposals.discard(held.fingerprint)
+        actor.note("plan.discarded", f"plan:{held.fingerprint}")
     print_line(f"{held.fingerprint} ({held.source} by {held.by}) is gone")
 
 

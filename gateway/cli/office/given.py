@@ -14,11 +14,13 @@ import typer
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.moved_energy import Balance, TouchedSpan, touched_spans
+from gateway.central.office.actors import Right
 from gateway.cli.exits import Exit
+from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import find_files
-from gateway.cli.options import user
 from gateway.cli.output import print_fields, print_json, print_line, print_table
+from gateway.config import file as configuration
 from gateway.roles.central_files import CentralFiles
 from mapping.changes import Change
 from mapping.differences import attribute_changes, naming_changes, touched
@@ -55,10 +57,10 @@ def give(plan: Plan, source: str, how: Given) -> None:
 
     What touches more meters or accounts than one person may change alone is kept, and its fingerprint printed.
     """
-    now, who, sure = datetime.now(UTC), how.by or user(), knows_the_time()
-    files = find_files(how.data, how.config)
-    with DirectoryStore(files.directory) as store:
-        before = store.snapshot()
+    now, sure = datetime.now(UTC), knows_the_time()
+    files, most = find_files(how.data, how.config), approve_above(how.config)
+    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as actor:
+        who, before = actor.called(how.by), store.snapshot()
         planned = plan(before)
         after = store.preview(_changes(planned, before), by=who, source=source, at=now, sure=sure)
         meters, accounts = count_touched(after, before.version, after.version)
@@ -68,15 +70,17 @@ def give(plan: Plan, source: str, how: Given) -> None:
             result["result"] = "nothing new: the directory says so already"
         elif how.dry_run:
             result["result"] = "dry run, nothing changed"
-        elif max(meters, accounts) > APPROVE_ABOVE:
+        elif max(meters, accounts) > most:
             held = Proposals(store).keep(
                 planned if isinstance(planned, str) else asked_changes(planned),
                 by=who, at=now, source=source, version=version, meters=meters, accounts=accounts,
             )  # fmt: skip
+            actor.note("plan.kept", f"plan:{held.fingerprint}", {"source": source[:200]})
             result |= {"result": "waits for a second person", "fingerprint": held.fingerprint}
         else:
             changes = _changes(planned, before)
             version = store.apply(changes, by=who, source=source, at=now, based_on=version, sure=sure)
+            actor.note_directory(version, before.version, source)
             result["result"] = "applied"
         result |= {"directory_version": version, "meters": meters, "accounts": accounts}
         with opened_ledger(files) as ledger:
@@ -87,6 +91,11 @@ def give(plan: Plan, source: str, how: Given) -> None:
 
 def _changes(planned: Sequence[Change] | str, snapshot: DirectorySnapshot) -> Iterable[Change]:
     return changes_asked(planned, snapshot) if isinstance(planned, str) else planned
+
+
+def approve_above(config: Path | None) -> int:
+    """Return how many meters or accounts one person may change alone."""
+    return APPROVE_ABOVE if config is None else configuration.load(config).directory.approve_above
 
 
 @contextmanager
@@ -180,7 +189,7 @@ def show(result: dict[str, Any], seen: Seen, how: Given, *, applied: bool) -> No
         print_line(f"… and {count - len(kept)} more changes (--rows-shown, --json)")
     if "fingerprint" in result:
         print_line(
-            f"more than {APPROVE_ABOVE} meters or accounts: somebody else must approve it:"
+            "so many meters or accounts: somebody else must look at them and approve it:"
             f" meter-gateway directory approve {result['fingerprint']}"
         )
 
