@@ -11,6 +11,8 @@ from datetime import timedelta
 
 import structlog
 
+from gateway.central.campaign.slips import Slips
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import ContactStore
@@ -62,7 +64,7 @@ async def portal_role(
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
     try:
-        with DirectoryStore(files.directory) as directory:
+        with DirectoryStore(files.directory) as directory, CampaignStore(files.campaign) as campaign:
             views = Views(
                 ledger,
                 directory.snapshot,
@@ -81,6 +83,7 @@ async def portal_role(
                 number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
                 limits=AskingLimits(web.asks_per_address),
+                slips=Slips(campaign).account_of,
             )
             limits = ConnectionLimits(
                 header_seconds=web.header_seconds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -41,13 +43,15 @@ def create_app(
     number_token: str | None = None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
+    slips: Callable[[str], str | None] = lambda _token: None,
 ) -> FastAPI:
     """Return the application.
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
-    calls is answered. `site` says what people type.
+    calls is answered. `site` says what people type;
+    `slips` tells the account of a slip's QR code.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -57,7 +61,7 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware, site=site)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits())
+    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits(), slips)
     app.include_router(consumer_routes(pages, lookup))
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
