@@ -4,7 +4,7 @@ PY := .venv/bin/python
 SETUP := deploy/setup.sh
 
 # Tests that need a program beside Python; `make check` leaves them and the longest out (markers in pyproject.toml).
-ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or faketime or systemd or peers or slow)
+ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or curl or faketime or systemd or peers or slow)
 WORKERS ?= 4
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 

@@ -16,7 +16,7 @@ from gateway.central.campaign.printing import Form, Look
 from gateway.central.campaign.slips import Slip, Slips, slip_id, slip_number
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.campaign.ticks import Tick, Ticked, Ticks
-from mapping.changes import Install, MoveIn, MoveOut, Name, Remove, SetAttributes
+from mapping.changes import Change, Install, MoveIn, MoveOut, Name, Remove, SetAttributes
 from mapping.directory import AttributeKind, NumberKind, Role
 from mapping.errors import FileRefused
 from mapping.row_verdicts import Verdict
@@ -180,7 +180,7 @@ def test_a_meter_that_was_changed_is_on_the_slip_until_it_is_made(
 ) -> None:
     slips = Slips(store)
     slips.refresh(directory.snapshot(), NOW)
-    change = [Remove("GEN:10000001", NOW), Install("GEN:555", "UP-1", Role.CONSUMER, NOW)]
+    change: list[Change] = [Remove("GEN:10000001", NOW), Install("GEN:555", "UP-1", Role.CONSUMER, NOW)]
     directory.apply(change, by="t", source="t", at=NOW)
     assert slips.refresh(directory.snapshot(), NOW + HOUR).changed == 1
     first = next(s for s in every(slips) if s.account_id == "acc-1")

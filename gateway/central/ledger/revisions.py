@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from gateway.central.ledger.bulk import write
+from gateway.central.ledger.placed import placed_by_id, placed_row
 from gateway.central.ledger.records import IngestResult, ReceivedBatch
 from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values
 from gateway.central.ledger.schema import captures, superseded
@@ -42,6 +43,7 @@ class _Work:
     layouts: Layouts
     new: dict[str, CaptureRow] = field(default_factory=dict)
     changed: dict[str, CaptureRow] = field(default_factory=dict)
+    replaced: dict[str, CaptureRow] = field(default_factory=dict)
     older: dict[str, list[CaptureRow]] = field(default_factory=dict)
     added_older: list[CaptureRow] = field(default_factory=list)
     stored: int = 0
@@ -75,8 +77,9 @@ def store_captures(
     write(connection, superseded, CaptureRow._fields, work.added_older)
     if work.changed:
         rewrite(connection, captures, work.changed.values())
-    note(connection, work.new.values(), work.changed, judged_by)
-    hold(connection, work.new.values(), work.changed)
+    redated = placed_by_id(connection, sorted(hold(connection, work.new.values(), work.changed)))
+    fresh = [*work.new.values(), *work.changed.values()]
+    note(connection, fresh, redated, [placed_row(row) for row in work.replaced.values()], judged_by)
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 
@@ -121,6 +124,8 @@ def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:
         work.current[capture_id] = row
         # What this transaction itself stored is not in the table yet: it is replaced before it is inserted.
         (work.new if capture_id in work.new else work.changed)[capture_id] = row
+        if capture_id in work.changed:
+            work.replaced.setdefault(capture_id, held)
     _older(connection, work, capture_id).append(loser)
     work.added_older.append(loser)
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from mapping.instants import instant, micros
 
 # SQLite numbers rows only in a column it calls INTEGER; PostgreSQL needs 64 bits there.
-_ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
+ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData()
 
@@ -57,7 +57,7 @@ def _capture_table(name: str) -> Table:
     return Table(
         name,
         metadata,
-        Column("id", _ROW_ID, primary_key=True),
+        Column("id", ROW_ID, primary_key=True),
         Column("capture_id", Text, nullable=False),
         Column("value_rev", BigInteger, nullable=False),
         Column("meter", Text, nullable=False),
@@ -104,22 +104,6 @@ Index("captures_meter", captures.c.meter, captures.c.profile, captures.c.at)
 superseded = _capture_table("superseded")
 Index("superseded_capture_id", superseded.c.capture_id, superseded.c.value_rev)
 Index("superseded_meter", superseded.c.meter, superseded.c.at)
-
-unattributed = Table(
-    "unattributed",
-    metadata,
-    Column("capture_id", Text, primary_key=True),
-    Column("meter", Text, nullable=False),
-    Column("profile", Text, nullable=False),
-    Column("at", UtcInstant, nullable=False),
-    Column("start", UtcInstant),
-    Column("reason", Text, nullable=False),
-    Column("ingested_at", UtcInstant, nullable=False),
-    Column("checked_version", BigInteger, nullable=False),
-)
-Index("unattributed_checked", unattributed.c.checked_version)
-Index("unattributed_meter", unattributed.c.meter)
-Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.at)
 
 gaps = Table(
     "gaps",
@@ -244,7 +228,7 @@ balances = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("id", _ROW_ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("digest", Text, nullable=False, unique=True),
     Column("topic", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),

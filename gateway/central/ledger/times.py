@@ -17,6 +17,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, s
 
 from gateway.central.ledger.database import Database, in_chunks, put
 from gateway.central.ledger.lost import LOST
+from gateway.central.ledger.placed import placed_by_id
 from gateway.central.ledger.records import EdgeClock
 from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import (
@@ -24,10 +25,9 @@ from gateway.central.ledger.schema import (
     doubted,
     edge_clocks,
     machine_runs,
-    unattributed,
     verdicts,
 )
-from gateway.central.ledger.unattributed import NEVER_JUDGED, PENDING
+from gateway.central.ledger.unattributed import moved
 from gateway.central.ledger.verdict_numbers import begin_life, newest
 from gateway.central.times.judging import DoubtedCapture
 from gateway.contract.messages import TimeVerdict
@@ -201,10 +201,11 @@ class Times:
         return None if first is None or last is None else (first, last)
 
 
-def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str, CaptureRow]) -> None:
+def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str, CaptureRow]) -> set[str]:
     """Enter fresh capture rows that are doubted, and settle those that a verdict covers; `changed` come anew.
 
-    Doubted is what its edge did not trust, and what is dated ahead of central's own clock.
+    Doubted is what its edge did not trust, and what is dated ahead of central's own clock. Return the ids of these:
+    they may stand otherwise now than they came.
     """
     for ids in in_chunks(list(changed)):
         connection.execute(delete(doubted).where(doubted.c.capture_id.in_(ids)))
@@ -214,7 +215,7 @@ def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str
         if row.reason == UNTRUSTED_TIME or row.at - row.ingested_at > _AHEAD
     ]
     if not rows:
-        return
+        return set()
     connection.execute(insert(doubted), rows)
     ahead = [row["capture_id"] for row in rows if row["ahead"]]
     _doubt(connection, ahead)
@@ -225,6 +226,7 @@ def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str
         if (verdict := last_of(known.get((row["meter"], row["journal"]), ()), row["seq"], row["profile"]))
     ]
     _settle(connection, said)
+    return {row["capture_id"] for row in rows}
 
 
 def _doubted_row(row: CaptureRow) -> dict[str, Any]:
@@ -277,8 +279,15 @@ def _keep(connection: Connection, one: TimeVerdict) -> TimeVerdict:
         doubted.c.journal == verdict.journal,
         doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
     )
-    rows = [dict(row) for row in connection.execute(covered).mappings()]
-    _settle(connection, [(row, verdict) for row in rows if verdict.profile in (None, row["profile"])])
+    rows = [
+        row
+        for row in connection.execute(covered).mappings().all()
+        if verdict.profile in (None, row["profile"])
+    ]
+    ids = [row["capture_id"] for row in rows]
+    before = placed_by_id(connection, ids)
+    _settle(connection, [(row, verdict) for row in rows])
+    moved(connection, before.values(), placed_by_id(connection, ids).values())
     return verdict
 
 
@@ -309,12 +318,6 @@ def _settle(connection: Connection, said: Sequence[tuple[Row, TimeVerdict]]) -> 
             update(captures).where(captures.c.capture_id == bindparam("b_id")).values(**times, reason=None),
             believed,
         )
-        connection.execute(
-            update(unattributed)
-            .where(unattributed.c.capture_id == bindparam("b_id"))
-            .values(**times, reason=PENDING, checked_version=-1),
-            believed,
-        )
     _doubt(connection, [row["capture_id"] for row, verdict in said if verdict.trust != "trusted"])
 
 
@@ -329,18 +332,6 @@ def _doubt(connection: Connection, capture_ids: Sequence[str]) -> None:
             .where(c.capture_id.in_(ids))
             .values(at=stamped, start=started, reason=UNTRUSTED_TIME)
         )
-        connection.execute(delete(unattributed).where(unattributed.c.capture_id.in_(ids)))
-        names = ("capture_id", "meter", "profile", "at", "start", "ingested_at", "reason")
-        listed = [
-            dict(r)
-            for r in connection.execute(
-                select(*(c[n] for n in names)).where(c.capture_id.in_(ids))
-            ).mappings()
-        ]
-        if listed:
-            connection.execute(
-                insert(unattributed), [row | {"checked_version": NEVER_JUDGED} for row in listed]
-            )
 
 
 def _forget_oldest_run(connection: Connection, gateway: str) -> None:

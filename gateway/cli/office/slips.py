@@ -14,7 +14,9 @@ from gateway.central.campaign.printing import Form, Look
 from gateway.central.campaign.slips import Slips
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.campaign.ticks import Ticked, Ticks
+from gateway.central.office.actors import Right
 from gateway.cli.exits import Exit
+from gateway.cli.office.acting import acting
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line, print_table
@@ -43,8 +45,9 @@ def routes(
     Example: meter-gateway slips routes book.csv --data DIR
     """
     files = find_files(data, config).made()
-    with CampaignStore(files.campaign) as store:
+    with acting(files, Right.CONSUMERS) as who, CampaignStore(files.campaign) as store:
         read = read_book(store, file, names=_section(config).names)
+        who.note("slips.routes", "slips", {"applied": read.applied, "rejected": read.rejected})
     counts = {"applied": read.applied, "rejected": read.rejected, "names_left_out": read.names_left_out}
     _report(counts, read.told, as_json=as_json)
 
@@ -105,13 +108,20 @@ def make_slips(
         jobs=jobs,
     )
     now = datetime.now(UTC)
-    with DirectoryStore(files.directory) as directory, CampaignStore(files.campaign) as store:
+    with (
+        DirectoryStore(files.directory) as directory,
+        acting(files, Right.CONSUMERS) as who,
+        CampaignStore(files.campaign) as store,
+    ):
         slips = Slips(store)
         fresh = slips.refresh(directory.snapshot(), now)
         made = [
             {"route": one.route or None, "slips": one.slips, "file": one.file, "tick_list": one.ticks}
             for one in make(slips, look, order, now)
         ]
+        who.note(
+            "slips.made", "slips", {"files": len(made), "slips": sum(int(one["slips"] or 0) for one in made)}
+        )
     if as_json:
         print_fields(
             {"new": fresh.new, "changed": fresh.changed, "ended": fresh.ended} | {"files": made}, as_json=True
@@ -140,9 +150,11 @@ def ticks(
     files = find_files(data, config).made()
     if not by.strip() or len(by) > 100:
         raise UsageError("--by: say whose ticks they are, in at most 100 characters")
-    with CampaignStore(files.campaign) as store:
+    with acting(files, Right.CONSUMERS) as who, CampaignStore(files.campaign) as store:
         read = Ticks(store).read(file, by=by.strip(), now=datetime.now(UTC))
-    _report({verdict.value: read.counts[verdict] for verdict in _TICK_VERDICTS}, read.told, as_json=as_json)
+        counts = {verdict.value: read.counts[verdict] for verdict in _TICK_VERDICTS}
+        who.note("slips.ticked", "slips", counts)
+    _report(counts, read.told, as_json=as_json)
 
 
 @slips_group.command("status")
@@ -152,7 +164,7 @@ def status(data: DataOption = None, config: ConfigChoice = None, as_json: JsonOp
     Example: meter-gateway slips status --data DIR
     """
     files = find_files(data, config).made()
-    with CampaignStore(files.campaign) as store:
+    with acting(files, Right.SEE), CampaignStore(files.campaign) as store:
         counted = Slips(store).counts()
     rows: list[dict[str, Any]] = [
         {"route": one.route or None, "slips": one.slips, "made": one.made}
