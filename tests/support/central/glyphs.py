@@ -38,7 +38,7 @@ def unshaped(text: str, font: str) -> list[Outline]:
 def drawn(pdf: bytes, page: int = 0) -> list[Outline]:
     """Return the outlines of every glyph of a page, in the order they are drawn; spaces are left out."""
     reader = PdfReader(io.BytesIO(pdf))
-    found = reader.pages[page]
+    found: Any = reader.pages[page]
     fonts = {name: _embedded(font.get_object()) for name, font in found["/Resources"]["/Font"].items()}
     return [outline for outline in _walk(found, reader, fonts) if outline]
 
@@ -49,10 +49,10 @@ def _walk(page: Any, reader: PdfReader, fonts: dict[str, TTFont]) -> Iterator[Ou
         if operator == b"Tf":
             font = fonts[operands[0]]
         elif operator in (b"Tj", b"TJ") and font is not None:
-            parts = operands[0] if operator == b"TJ" else operands
+            parts: list[Any] = operands[0] if operator == b"TJ" else operands
             for part in parts:
                 if isinstance(part, str | bytes):
-                    octets = part if isinstance(part, bytes) else part.original_bytes
+                    octets: bytes = getattr(part, "original_bytes", part)
                     for at in range(0, len(octets), 2):
                         yield _outline(font, int.from_bytes(octets[at : at + 2], "big"))
 
