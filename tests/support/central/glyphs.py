@@ -13,7 +13,7 @@ import uharfbuzz
 from fontTools.pens.recordingPen import DecomposingRecordingPen
 from fontTools.ttLib import TTFont
 from pypdf import PdfReader
-from pypdf.generic import ContentStream
+from pypdf.generic import ByteStringObject, ContentStream, TextStringObject
 
 FONTS = Path(str(files("gateway.central.campaign") / "fonts"))
 Outline = tuple[Any, ...]
@@ -51,8 +51,8 @@ def _walk(page: Any, reader: PdfReader, fonts: dict[str, TTFont]) -> Iterator[Ou
         elif operator in (b"Tj", b"TJ") and font is not None:
             parts: list[Any] = operands[0] if operator == b"TJ" else operands
             for part in parts:
-                if isinstance(part, str | bytes):
-                    octets: bytes = getattr(part, "original_bytes", part)
+                if isinstance(part, ByteStringObject | TextStringObject):  # numbers between them are kerning
+                    octets = part.original_bytes
                     for at in range(0, len(octets), 2):
                         yield _outline(font, int.from_bytes(octets[at : at + 2], "big"))
 
