@@ -187,7 +187,7 @@ class DirectorySection(Section):
     central's key is changed without a gap (docs/operator.md).
 
     A change set of more than `approve_above` changes, asked for over the API or by another system, waits for a second
-    person (docs/api.md).
+    person (docs/api.md); so does a command's that touches more meters or accounts (docs/directory.md).
     """
 
     signing_key_ref: Name | None = None
