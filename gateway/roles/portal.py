@@ -11,6 +11,8 @@ from datetime import timedelta
 
 from fastapi import APIRouter
 
+from gateway.central.campaign.slips import Slips
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
@@ -71,7 +73,11 @@ async def portal_role(
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
     try:
-        with DirectoryStore(files.directory) as directory, Office(files.office, files.folder) as office:
+        with (
+            DirectoryStore(files.directory) as directory,
+            CampaignStore(files.campaign) as campaign,
+            Office(files.office, files.folder) as office,
+        ):
             views = Views(
                 ledger,
                 directory.snapshot,
@@ -104,6 +110,7 @@ async def portal_role(
                 site=Site(public_url=web.public_url),
                 doors=_doors(config, reports, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
+                slips=Slips(campaign).account_of,
                 api=create_api(desk, Answers(office.database), door),
             )
             limits = ConnectionLimits(
