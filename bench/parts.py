@@ -1,8 +1,9 @@
 """Measures how a change of the directory reaches the edges: a re-key of all, then one meter; prints a figure a line.
 
-150 edges of 1,000 meters each, or as many as are named; `--quick`: 10. The broker is one that takes everything at once, so what is
-measured is central's own work: CPU, memory (`_adds_mib`: over what was resident before), octets sent. `bare_...` is the
-least that any program must do with the same rows: read them from the same database, write them as JSON, sign.
+150 edges of 1,000 meters each, or as many as are named; `--quick`: 10. The broker is one that takes everything at
+once, so what is measured is central's own work: CPU, memory (`_adds_mib`: over what was resident before), octets sent.
+`bare_...` is the least that any program must do with the same rows: read them from the same database, write them as
+JSON, sign.
 """
 
 from __future__ import annotations
