@@ -12,7 +12,6 @@ from datetime import timedelta
 import structlog
 
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
 from gateway.central.portal.asking import AskingLimits
@@ -23,9 +22,8 @@ from gateway.config.file import Config
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from gateway.timekeeping.clock import EvidenceClock
-from gateway.web.api import create_api
 from gateway.web.api_access import Door
-from gateway.web.app import create_app
+from gateway.web.app import BackOffice, create_app
 from gateway.web.connections import ConnectionLimits
 from gateway.web.server import serve, tls_context
 from gateway.web.site import Site
@@ -100,7 +98,7 @@ async def portal_role(
                 number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
                 limits=AskingLimits(web.asks_per_address),
-                api=create_api(desk, Answers(office.database), door),
+                back_office=BackOffice(office=office, desk=desk, door=door),
             )
             limits = ConnectionLimits(
                 header_seconds=web.header_seconds,
