@@ -183,7 +183,7 @@ def apply_plan(
         DirectoryStore(files.directory) as store,
         acting(files, Right.CHANGE) as actor,
     ):
-        who = _by(actor, by)
+        who = actor.called(by)
         approver = _approver(actor, plan, who, approver)
         if without_control and approver is None:
             raise UsageError("--without-control: say who approves it, with --approver NAME")
@@ -255,15 +255,6 @@ def discard_plan(fingerprint: Fingerprint, data: DataOption = None, config: Conf
         assert plan.path is not None
         plan.path.unlink()
     print_line(words)
-
-
-def _by(actor: Acting, by: str | None) -> str:
-    """Return who applies a plan: whoever is logged in; a name that is only said counts where there are no accounts."""
-    if not actor.named:
-        return by or actor.name
-    if by is not None and by != actor.name:
-        raise UsageError(f"{actor.name} gives this command: --by is for a central without staff accounts")
-    return actor.name
 
 
 def _approver(actor: Acting, plan: RekeyPlan, who: str, named: str | None) -> str | None:
