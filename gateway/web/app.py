@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -17,8 +17,7 @@ from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
 from gateway.central.portal.asking import AskingLimits
-from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.lookup import NumberLookup
+from gateway.central.portal.lookup import ContactStore, NumberLookup
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.web.api import PATH, create_api
@@ -59,6 +58,7 @@ def create_app(
     secret: bytes,
     operator_token: str | None,
     number_token: str | None = None,
+    doors: Iterable[APIRouter] = (),
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
     slips: Callable[[str], str | None] = lambda _token: None,
@@ -70,7 +70,7 @@ def create_app(
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
     calls is answered. `site` says what people type; `slips` tells the account of a slip's QR code; `back_office` lets
-    staff log in, and other systems ask under /v1.
+    staff log in, and other systems ask under /v1; `doors` are other machines'.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -89,6 +89,8 @@ def create_app(
         staff_door = StaffDoor(pages, back_office.office, back_office.door)
         app.include_router(staff_routes(pages, staff_door, back_office.desk))
     app.include_router(operator_routes(pages, views, operator_token, staff_door))
+    for door in doors:
+        app.include_router(door)
 
     if back_office is not None:  # after the routes that have paths of their own below it
         app.mount(PATH, create_api(back_office.desk, Answers(back_office.office.database), back_office.door))
