@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from gateway.central.office.breaches import exposure
 from gateway.central.office.office import Office
-from gateway.central.people.breaches import exposure
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
 from gateway.config.file import load

@@ -15,7 +15,7 @@ from gateway.central.campaign.tables import slip
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import readings as account_readings
 from gateway.central.office.actors import Right
-from gateway.central.people.breaches import exposure
+from gateway.central.office.breaches import exposure
 from gateway.central.people.privacy import erase, export, held
 from gateway.central.people.retention import keep_to, last_runs
 from gateway.cli.office.acting import acting

@@ -10,8 +10,8 @@ import pytest
 import structlog
 from sqlalchemy import select
 
+from gateway.central.office.breaches import exposure
 from gateway.central.office.trail import Entry
-from gateway.central.people.breaches import exposure
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
 from gateway.central.people.privacy import erase, export, held
