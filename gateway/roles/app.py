@@ -66,6 +66,8 @@ class Running:
         if (central := self.central) is not None:
             parts.append(("central", central.central.statistics()))
             parts.append(("ledger", central.ledger.counts()))
+        if (portal := self.portal) is not None:
+            parts.append(("fleet", portal.views.statistics()))
         return parts
 
 

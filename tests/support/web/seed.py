@@ -12,10 +12,12 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from gateway.central.directory.places import follow_places
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import Contact, ContactStore
 from gateway.central.portal.otp import ConsoleSender, OneTimeCodes
+from gateway.central.portal.view_models import MeterChoice, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import (
     Alarm,
@@ -328,6 +330,14 @@ def move_in(directory: DirectoryStore) -> None:
     directory.apply(changes, by="test", source="move", at=NOW)
 
 
+class FollowedViews(Views):
+    """Views beside a central that follows the directory: before each look it has done so."""
+
+    def overview(self, choice: MeterChoice | None = None) -> Overview:
+        follow_places(self._ledger, self._snapshot(), self.now())
+        return super().overview(choice)
+
+
 @contextmanager
 def town(
     folder: Path,
@@ -354,7 +364,7 @@ def town(
             contacts.put(
                 Contact(account_id=f"acc-{who}", mobile="9876543210", verified_at=NOW - timedelta(days=30))
             )
-        views = Views(
+        views = FollowedViews(
             ledger,
             directory.snapshot,
             clock,
