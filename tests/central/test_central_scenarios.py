@@ -34,6 +34,7 @@ from mapping.changes import (
 from mapping.directory import NumberKind, Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
+from mapping.timeline import MeterTimeline
 from tests.support.contract_schemas import FOLDER
 
 Json = dict[str, Any]
@@ -231,7 +232,7 @@ def entry(ledger: Ledger, directory: DirectorySnapshot, capture_id: str) -> Json
     stored = ledger.captures.get(capture_id)
     assert stored is not None
     accounts = []
-    for mine in attributed(stored, directory):
+    for mine in attributed(stored, MeterTimeline(directory, stored.meter)):
         one = {
             "account_id": mine.account_id,
             "account_number": mine.account_number,

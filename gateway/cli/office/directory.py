@@ -10,13 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.central.office.actors import Right
 from gateway.cli.office import moves
+from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.office.rekey import rekey_group
 from gateway.cli.office.senders import senders_group
 from gateway.cli.office.verdicts import FileResult, report
-from gateway.cli.options import JsonOption, user
+from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
@@ -56,12 +58,13 @@ def import_directory(
 
     Example: meter-gateway directory import meters.csv --data /var/lib/meter-gateway/central-1
     """
-    now = datetime.now(UTC)
-    with DirectoryStore(find_files(data, config).made().directory) as store:
+    now, files = datetime.now(UTC), find_files(data, config).made()
+    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as who:
         plan = plan_import(store.snapshot(), file, at=now)
-        version = (
-            store.version if dry_run else apply_import(store, plan, by=user(), at=now, sure=knows_the_time())
-        )
+        version = plan.version
+        if not dry_run:
+            version = apply_import(store, plan, by=who.name, at=now, sure=knows_the_time())
+            who.note_directory(version, plan.version, f"directory import {plan.name}")
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
@@ -80,8 +83,11 @@ def show_directory(
 
     Example: meter-gateway directory show GEN:10000101 --data DIR
     """
-    with DirectoryStore(find_files(data, config).directory) as store:
+    files = find_files(data, config)
+    with DirectoryStore(files.directory) as store, acting(files, Right.SEE) as who:
         snapshot = store.snapshot()
+        if meter is not None:
+            who.note("meter.seen", f"meter:{meter[:64]}")
     if meter is None:
         print_fields({"version": snapshot.version, **asdict(snapshot.counts())}, as_json=as_json)
         return

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.central.office.actors import Right
+from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.options import JsonOption, parse_time, user
+from gateway.cli.options import JsonOption, parse_time
 from gateway.cli.output import print_fields, print_json, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.did_you_mean import did_you_mean
@@ -164,16 +166,17 @@ def _give(
     shown: int = MAX_SHOWN,
 ) -> None:
     """Apply what `plan` makes of the directory, or only look at it, and print whom it concerns."""
-    now = datetime.now(UTC)
-    with DirectoryStore(find_files(data, config).directory) as store:
+    now, files = datetime.now(UTC), find_files(data, config)
+    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as who:
         before = store.snapshot()
         changes = plan(before)
         sure = knows_the_time()
         if dry_run:
-            after = store.preview(changes, by=user(), source=source, at=now, sure=sure)
+            after = store.preview(changes, by=who.name, source=source, at=now, sure=sure)
         else:
-            store.apply(changes, by=user(), source=source, at=now, based_on=before.version, sure=sure)
+            store.apply(changes, by=who.name, source=source, at=now, based_on=before.version, sure=sure)
             after = store.snapshot()
+            who.note_directory(after.version, before.version, source)
         rows = _concerned(before, after)
     words = "nothing new: the directory says so already"
     if after.version != before.version:
