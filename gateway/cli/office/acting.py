@@ -40,6 +40,14 @@ class Acting:
         """The name as the history has it."""
         return self.actor.name
 
+    def called(self, by: str | None) -> str:
+        """Return who it is in the history: a name that is only said (`--by`) counts where there are no accounts."""
+        if not self.named:
+            return by or self.name
+        if by is not None and by != self.name:
+            raise UsageError(f"{self.name} gives this command: --by is for a central without staff accounts")
+        return self.name
+
     def note(self, act: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
         """Add to the audit trail what was done, or looked at."""
         self.office.trail.record(self.actor, act, subject, at=datetime.now(UTC), detail=detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.central.office.actors import Right
-from gateway.cli.office import moves
+from gateway.cli.office import corrections, moves
 from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
@@ -36,10 +37,30 @@ NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
 directory_group.add_typer(rekey_group, name="rekey")
 directory_group.add_typer(senders_group, name="senders")
-directory_group.command("remove")(moves.remove)
-directory_group.command("move-out")(moves.move_out)
-directory_group.command("move-in")(moves.move_in)
-directory_group.command("undo")(moves.undo_change_set)
+CHANGES: dict[str, Callable[..., None]] = {
+    "install": moves.install,
+    "remove": moves.remove,
+    "replace": moves.replace,
+    "multiplier": moves.multiplier,
+    "move-in": moves.move_in,
+    "move-out": moves.move_out,
+    "name": moves.name,
+    "payment": moves.payment,
+    "attributes": moves.attributes,
+    "correct-installations": corrections.correct_installations,
+    "correct-holdings": corrections.correct_holdings,
+    "correct-date": corrections.correct_date,
+    "cross-meters": corrections.cross_meters,
+    "cross-holdings": corrections.cross_holdings,
+    "apply": corrections.apply_changes,
+    "kinds": corrections.kinds,
+    "undo": corrections.undo_change_set,
+    "waiting": corrections.waiting,
+    "approve": corrections.approve,
+    "discard": corrections.discard,
+}
+for word, command in CHANGES.items():
+    directory_group.command(word)(command)
 
 
 @directory_group.command("import")

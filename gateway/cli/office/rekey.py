@@ -12,7 +12,8 @@ import typer
 
 from gateway.central.office.actors import Right
 from gateway.central.office.approvals import Approvals
-from gateway.central.portal.contacts import ContactStore
+from gateway.central.people.contacts import ContactStore
+from gateway.central.people.database import PeopleStore
 from gateway.cli.exits import Exit
 from gateway.cli.office.acting import Acting, acting
 from gateway.cli.office.clock import knows_the_time
@@ -183,7 +184,7 @@ def apply_plan(
         DirectoryStore(files.directory) as store,
         acting(files, Right.CHANGE) as actor,
     ):
-        who = _by(actor, by)
+        who = actor.called(by)
         approver = _approver(actor, plan, who, approver)
         if without_control and approver is None:
             raise UsageError("--without-control: say who approves it, with --approver NAME")
@@ -257,15 +258,6 @@ def discard_plan(fingerprint: Fingerprint, data: DataOption = None, config: Conf
     print_line(words)
 
 
-def _by(actor: Acting, by: str | None) -> str:
-    """Return who applies a plan: whoever is logged in; a name that is only said counts where there are no accounts."""
-    if not actor.named:
-        return by or actor.name
-    if by is not None and by != actor.name:
-        raise UsageError(f"{actor.name} gives this command: --by is for a central without staff accounts")
-    return actor.name
-
-
 def _approver(actor: Acting, plan: RekeyPlan, who: str, named: str | None) -> str | None:
     """Return who approves a plan: with staff accounts somebody who did so himself."""
     if not actor.named:
@@ -330,10 +322,11 @@ def _state(plan: RekeyPlan) -> str:
 @contextmanager
 def _mobiles(files: CentralFiles) -> Iterator[Callable[[str], str | None] | None]:
     """Give what finds an account's registered mobile; None where no mobiles are kept."""
-    if not files.contacts.exists():
+    if isinstance(files.people, Path) and not files.people.exists():
         yield None
         return
-    contacts = ContactStore(files.contacts)
+    people = PeopleStore(files.people)
+    contacts = ContactStore(people)
 
     def mobile_of(account: str) -> str | None:
         found = contacts.get(account)
@@ -342,7 +335,7 @@ def _mobiles(files: CentralFiles) -> Iterator[Callable[[str], str | None] | None
     try:
         yield mobile_of
     finally:
-        contacts.close()
+        people.close()
 
 
 def _sender(files: CentralFiles, name: str | None) -> Sender:
