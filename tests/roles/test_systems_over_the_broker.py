@@ -98,8 +98,9 @@ async def test_a_system_asks_in_order_and_is_answered_by_central(tmp_path: Path)
                     assert not await connection.subscribe(TOPICS.system_results("sap"))
                     # The access rules let it speak in its own name alone.
                     await connection.offer(TOPICS.system_changes("mdm"), message(1, "UP-1"))
-                    for sequence, point in ((2, "UP-2"), (1, "UP-1"), (1, "UP-1"), (2, "UP-2")):
-                        await connection.offer(TOPICS.system_changes("sap"), message(sequence, point))
+                    first, second = message(1, "UP-1"), message(2, "UP-2")
+                    for payload in (second, first, first, second):
+                        await connection.offer(TOPICS.system_changes("sap"), payload)
                     await until(lambda: len(heard) == 4)
                     listening.cancel()
                     with suppress(asyncio.CancelledError):
