@@ -99,7 +99,7 @@ class UseDays:
             return [StaleTime(**row) for row in connection.execute(query).mappings()]
 
     def is_kept_by(self, version: int, zone: str) -> bool:
-        """Say whether what is kept, and not marked, is by this directory version or a later one, in days of this zone."""
+        """Say whether what is kept, and not marked, is by this directory version or a later one, in this zone."""
         with self._database.reading("reading use") as connection:
             kept = connection.execute(select(store_life.c.value).where(store_life.c.name == ZONE)).scalar()
             return kept == zone and (read_cursor(connection, FOLLOWED) or 0) >= version
