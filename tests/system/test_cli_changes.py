@@ -23,10 +23,10 @@ def data(cli: Cli, tmp_path: Path) -> Path:
     return loaded(cli, tmp_path, rows)
 
 
-def loaded(cli: Cli, folder: Path, rows: str) -> Path:
+def loaded(cli: Cli, folder: Path, rows: str, code: int = 0) -> Path:
     file = folder / "meters.csv"
     file.write_text(f"meter,usage_point,role,legacy_number,account_number,valid_from\n{rows}")
-    cli("directory", "import", file, "--data", folder)
+    cli("directory", "import", file, "--data", folder, code=code)
     return folder
 
 
@@ -139,3 +139,22 @@ def test_many_need_a_second_person(cli: Cli, tmp_path: Path) -> None:
     cli("directory", "undo", 2, "--by", "meera", *shown, "--data", data, code=1)
     (held,) = cli("directory", "waiting", "--data", data, "--json").json
     assert "is gone" in cli("directory", "discard", held["fingerprint"], "--data", data).out
+
+
+def test_what_was_left_waits_and_is_settled_and_lists_name_what_is_missing(cli: Cli, data: Path) -> None:
+    loaded(cli, data, "GEN:9,UP-9,landlord,KE0000009,,2026-04-01T00:00:00+05:30\n", code=1)
+    (held,) = cli("directory", "conflicts", "list", "--data", data, "--json").json
+    assert (held["about"], held["code"], held["owner"], held["days"]) == ("meter GEN:9", "ROLE", None, 0)
+    cli("directory", "conflicts", "take", held["id"], "--by", "meera", "--data", data)
+    assert "meera" in cli("directory", "conflicts", "list", "--owner", "meera", "--csv", "--data", data).out
+    done = cli("directory", "conflicts", "settle", held["id"], "--how", "no such house", "--data", data).out
+    assert "is settled after 0 days" in done
+    assert "nothing waits" in cli("directory", "conflicts", "list", "--data", data).out
+    cli("directory", "move-out", "UP-3", *AT, "--data", data)
+    (lacking,) = cli("directory", "list", "--without", "holder", "--data", data, "--json").json
+    assert (lacking["usage_point"], lacking["meter"]) == ("UP-3", "GEN:10000003")
+    unread = cli("directory", "list", "--without", "reading", "--csv", "--data", data).out.splitlines()
+    assert len(unread) == 3
+    assert unread[1].startswith("UP-1,acc-")
+    shown = cli("directory", "list", "--without", "number", "--rows-shown", 1, "--data", data).out
+    assert "… and 2 more" in shown

@@ -15,7 +15,9 @@ from gateway.central.office.actors import Right
 from gateway.cli.office import corrections, moves
 from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
+from gateway.cli.office.conflicts import conflicts_group
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
+from gateway.cli.office.lists import list_missing
 from gateway.cli.office.rekey import rekey_group
 from gateway.cli.office.senders import senders_group
 from gateway.cli.office.verdicts import FileResult, report
@@ -37,6 +39,8 @@ NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
 directory_group.add_typer(rekey_group, name="rekey")
 directory_group.add_typer(senders_group, name="senders")
+directory_group.add_typer(conflicts_group, name="conflicts")
+directory_group.command("list")(list_missing)
 CHANGES: dict[str, Callable[..., None]] = {
     "install": moves.install,
     "remove": moves.remove,
