@@ -21,6 +21,7 @@ from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.modbus import ModelsSection, check_modbus, usual_framing
 from gateway.config.push import PushSection
+from gateway.config.slips import SlipsSection
 from gateway.config.targets import parse_target
 from gateway.config.types import Name, Port, Section
 from gateway.config.web import WebSection, check_web
@@ -271,6 +272,7 @@ class Config(Section):
     keys: KeysSection = KeysSection()
     modbus: ModelsSection = ModelsSection()
     web: WebSection = WebSection()
+    slips: SlipsSection = SlipsSection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
     time: TimeSection = TimeSection()

@@ -62,6 +62,11 @@ class CentralFiles:
         return self.folder / "contacts.db"
 
     @property
+    def campaign(self) -> Path | str:
+        """Return where slips, ticks and the campaign are kept: a path, or a URL."""
+        return self.url or self.folder / "campaign.db"
+
+    @property
     def keys(self) -> Path:
         """Return the path of the sealed keys of meters."""
         return self.folder / "keys.db"

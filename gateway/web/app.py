@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -42,6 +44,7 @@ def create_app(
     number_token: str | None = None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
+    slips: Callable[[str], str | None] = lambda _token: None,
     api: FastAPI | None = None,
 ) -> FastAPI:
     """Return the application.
@@ -49,7 +52,8 @@ def create_app(
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
-    calls is answered. `site` says what people type; `api` is what answers under /v1.
+    calls is answered. `site` says what people type; `slips` tells the account of a slip's QR code; `api` is what
+    answers under /v1.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -59,7 +63,7 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware, site=site)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits())
+    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits(), slips)
     app.include_router(consumer_routes(pages, lookup))
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))

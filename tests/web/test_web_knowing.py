@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -31,8 +32,6 @@ TOLD = "new number of the connection with old number ending 2345: 1234567890"
 
 @pytest.fixture
 def doors(tmp_path: Path, seeded_files: Path) -> Iterator[Town]:
-    import shutil
-
     shutil.copytree(seeded_files, tmp_path / "town")
     with town(tmp_path / "town", seed=False, number_token=TOKEN) as built:
         yield built
@@ -233,3 +232,26 @@ async def test_the_answer_takes_the_same_steps_whoever_s_the_number_is(
     counts = {steps(number, f"who-{index}") for index, number in enumerate((LEGACY["asha"], "KE9912345"))}
     assert len(counts) == 1
     assert len(begun) == 6
+
+
+def test_row_73_a_slip_s_code_opens_nothing_without_the_mobile(tmp_path: Path, seeded_files: Path) -> None:
+    shutil.copytree(seeded_files, tmp_path / "town")
+    token = "ABCDEFGHIJKLMN23"
+    with (
+        town(tmp_path / "town", seed=False, slips={token: "acc-asha"}.get) as built,
+        device(built, "10.0.0.1") as phone,
+    ):
+        pages = [phone.get(f"/q/{code}") for code in (token, "ZZZZZZZZZZZZZZ77")]
+        shapes = {re.sub(r"[0-9a-f]{64}|[A-Z2-7]{16}", "…", page.text) for page in pages}
+        assert len(shapes) == 1
+        assert not any(told in pages[0].text for told in ("1234", "0012345", "Asha", "98765"))
+        assert phone.get("/me/home").status_code == 401
+        for code in ("ZZZZZZZZZZZZZZ77", token):
+            answer = phone.post(f"/q/{code}", data={"form": form_token(pages[0])})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/me/code")
+        (sent,) = wait_codes(built, 1)
+        assert token not in phone.get("/me").text
+        entered = phone.post("/me/code", data={"code": sent, "form": form_token(phone.get("/me/code"))})
+        assert entered.headers["location"] == "/me/home"
+        assert "1234 567 890" in phone.get("/me/home").text
+        assert phone.get("/q/!!").status_code == 404

@@ -338,6 +338,7 @@ def town(
     seed: bool = True,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
+    slips: Callable[[str], str | None] = lambda _token: None,
 ) -> Iterator[Town]:
     """Open everything on files in `folder`."""
     clock = ManualClock(NOW)
@@ -371,6 +372,7 @@ def town(
             number_token=number_token,
             site=site,
             limits=limits,
+            slips=slips,
         )
         try:
             yield Town(folder, clock, directory, ledger, writer, contacts, views, codes, app, otp)
