@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, FromClause, and_, null, or_, select, tuple
 
 from mapping.database import Database
 from mapping.directory import AttributeKind, NumberKind, Role
-from mapping.directory_tables import attribute, holding, installation, naming
-from mapping.instants import micros
+from mapping.directory_tables import attribute, change_set, holding, installation, naming
+from mapping.instants import instant, micros
 
 PAGE: Final = 1_000
 """Rows of one statement."""
@@ -66,6 +66,51 @@ def metered_places(
     """Yield the places that are held and have a consumer's meter at an instant: whose readings should come."""
     asked = _Places(at, by_meter=False)
     return _pages(database, asked, [asked.meter.c.meter.is_not(None), *asked.along(route, feeder)])
+
+
+class Bound(NamedTuple):
+    """A consumer's meter as it is bound: where, from when on, and by which change set of whom."""
+
+    meter: str
+    usage_point: str
+    valid_from: datetime
+    version: int
+    by: str
+    route: str | None
+    feeder: str | None
+
+
+def bound_meters(
+    database: Database, *, at: datetime, route: str | None = None, feeder: str | None = None
+) -> Iterator[Bound]:
+    """Yield the consumers' meters that are fitted at an instant, by meter."""
+    fitted, routes, feeders = installation.alias("i"), attribute.alias("route"), attribute.alias("feeder")
+    tables = fitted.join(change_set, change_set.c.version == fitted.c.recorded)
+    wanted = [_now(fitted, at), fitted.c.role == str(Role.CONSUMER)]
+    for one, kind, given in (
+        (routes, AttributeKind.ROUTE, route),
+        (feeders, AttributeKind.FEEDER, feeder),
+    ):
+        kept = and_(one.c.usage_point == fitted.c.usage_point, one.c.kind == str(kind), _now(one, at))
+        tables = tables.outerjoin(one, kept)
+        wanted += [] if given is None else [one.c.value == given]
+    columns = (
+        fitted.c.meter,
+        fitted.c.usage_point,
+        fitted.c.valid_from,
+        change_set.c.version,
+        change_set.c.by,
+    )
+    query = select(*columns, routes.c.value, feeders.c.value).select_from(tables).where(*wanted)
+    last = ""
+    while True:
+        page = query.where(fitted.c.meter > last).order_by(fitted.c.meter).limit(PAGE)
+        with database.reading("listing meters") as db:
+            found = db.execute(page).all()
+        yield from (Bound(row[0], row[1], instant(row[2]), *row[3:]) for row in found)
+        if len(found) < PAGE:
+            return
+        last = found[-1][0]
 
 
 class _Places:

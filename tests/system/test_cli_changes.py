@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gateway.central.ledger.ledger import Ledger
+from gateway.roles.central_files import central_files
+from tests.support.central.samples import batch, capture, received
 from tests.support.cli import Cli
 
 AT = ("--at", "2026-11-10")
@@ -158,3 +162,43 @@ def test_what_was_left_waits_and_is_settled_and_lists_name_what_is_missing(cli: 
     assert unread[1].startswith("UP-1,acc-")
     shown = cli("directory", "list", "--without", "number", "--rows-shown", 1, "--data", data).out
     assert "… and 2 more" in shown
+
+
+def test_a_contractors_file_is_judged_applied_and_undone(cli: Cli, data: Path) -> None:
+    file = data / "swaps.csv"
+    head = "old_meter,new_meter,at,final,no_final,opening,seals,photos\n"
+    file.write_text(
+        f"{head}GEN:10000001,SEC:1,2026-11-10 11:30,8412.5,,0.3,S-1,a.jpg\nGEN:10000002,SEC:2,2026-11-10,1,,0,,\n"
+    )
+    report = data / "report.csv"
+    said = cli("directory", "swap", "plan", file, "--report", report, "--data", data, "--json", code=1).json
+    assert (said["applied"], said["rejected"], said["meters"]) == (1, 1, 2)
+    assert [row["code"] for row in said["rows"]] == ["TIME"]
+    assert "का समय साफ़ नहीं है" in report.read_text()
+    shown = cli("directory", "swap", "plan", file, "--language", "hi", "--data", data, code=1).out
+    assert "लागू नहीं होगा" in shown
+    done = cli("directory", "swap", "apply", said["fingerprint"], "--data", data, "--json").json
+    assert done["directory_version"] == 2
+    (job,) = cli("directory", "swap", "jobs", "SEC:1", "--data", data, "--json").json
+    assert (job["final"], job["seals"]) == ("8412.5", "S-1")
+    cli("directory", "undo", 2, "--data", data)
+    (row,) = cli("directory", "show", "GEN:10000001", "--data", data, "--json").json
+    assert row["installed_to"] is None
+
+
+def test_what_is_bound_and_not_proven_is_shown_with_its_age(cli: Cli, data: Path) -> None:
+    """Row 47: bound by paper, and no reading came; the way back stands beside it."""
+    cli("directory", "install", "GEN:9", "UP-9", "--at", "2026-11-10", "--by", "meera", "--data", data)
+    ledger = Ledger(central_files(data).ledger)
+    at = datetime.now(UTC).replace(microsecond=0)
+    ledger.ingest([received(batch([capture(n, meter=f"GEN:1000000{n}", at=at) for n in (1, 2)]))])
+    ledger.close()
+    rows = cli("directory", "list", "--without", "proof", "--data", data, "--json").json
+    assert [(r["state"], r["meter"], r["overdue"]) for r in rows] == [
+        ("INSTALLED_NOT_PROVEN", "GEN:10000003", True),
+        ("INSTALLED_NOT_PROVEN", "GEN:9", True),
+    ]
+    assert (rows[1]["by"], rows[1]["undo"]) == ("meera", "directory undo 2")
+    cli("directory", "undo", 2, "--data", data)
+    left = cli("directory", "list", "--without", "proof", "--data", data, "--json").json
+    assert [row["meter"] for row in left] == ["GEN:10000003"]

@@ -20,6 +20,7 @@ from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, fin
 from gateway.cli.office.lists import list_missing
 from gateway.cli.office.rekey import rekey_group
 from gateway.cli.office.senders import senders_group
+from gateway.cli.office.swaps import swap_group
 from gateway.cli.office.verdicts import FileResult, report
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line, print_table
@@ -40,6 +41,7 @@ directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=Tru
 directory_group.add_typer(rekey_group, name="rekey")
 directory_group.add_typer(senders_group, name="senders")
 directory_group.add_typer(conflicts_group, name="conflicts")
+directory_group.add_typer(swap_group, name="swap")
 directory_group.command("list")(list_missing)
 CHANGES: dict[str, Callable[..., None]] = {
     "install": moves.install,

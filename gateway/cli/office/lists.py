@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any, Final
@@ -20,7 +20,7 @@ from gateway.cli.office.given import opened_ledger
 from gateway.cli.options import CsvOption, JsonOption, only_one_form, parse_time
 from gateway.cli.output import print_json, print_line, print_table
 from mapping.files import escaped
-from mapping.lists import Missing, Place, metered_places, places_without
+from mapping.lists import Bound, Missing, Place, bound_meters, metered_places, places_without
 from mapping.rows import in_batches
 from mapping.store import DirectoryStore
 
@@ -36,6 +36,13 @@ class Lacks(StrEnum):
     METER = "meter"
     NUMBER = "number"
     HOLDER = "holder"
+    PROOF = "proof"
+
+
+NOT_PROVEN: Final = "INSTALLED_NOT_PROVEN"
+"""A meter that is bound and of which no reading came since: it may never have been fitted (users.md §6 row 47)."""
+OVERDUE: Final = timedelta(hours=48)
+"""A meter that is not proven for longer must be looked after, or its binding undone."""
 
 
 def list_missing(
@@ -51,7 +58,9 @@ def list_missing(
     as_csv: CsvOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List accounts without a reading, meter or number, and meters without a holder.
+    """List accounts without a reading, meter or number, and meters without a holder, or without proof.
+
+    A meter is INSTALLED_NOT_PROVEN while no reading of its time at its place has come; after 48 hours it is overdue.
 
     Example: meter-gateway directory list --without reading --since 2026-11-23 --route R-12 --csv --data DIR
     """
@@ -67,6 +76,9 @@ def list_missing(
         if without is Lacks.READING:
             places = metered_places(store.database, at=now, route=route, feeder=feeder)
             rows = _unread(places, ledger, after)
+        elif without is Lacks.PROOF:
+            bound = bound_meters(store.database, at=now, route=route, feeder=feeder)
+            rows = _unproven(bound, ledger, now)
         else:
             lacking = places_without(
                 store.database, Missing(without.value), at=now, route=route, feeder=feeder
@@ -103,3 +115,26 @@ def _unread(
             last = max((reading.at for reading in readings), default=None)
             if last is None or (after is not None and last < after):
                 yield {**one._asdict(), "last_reading": last}
+
+
+def _unproven(bound: Iterator[Bound], ledger: Ledger | None, now: datetime) -> Iterator[dict[str, Any]]:
+    """Yield the meters of which no reading of their time at their place is there, with what undoes their binding."""
+    for some in in_batches(bound, AT_ONCE):
+        newest = {} if ledger is None else ledger.captures.latest([one.meter for one in some], PROFILES)
+        for one in some:
+            readings = newest.get(one.meter, {}).values()
+            if any(reading.at >= one.valid_from for reading in readings):
+                continue
+            age = now - one.valid_from
+            yield {
+                "state": NOT_PROVEN,
+                "meter": one.meter,
+                "usage_point": one.usage_point,
+                "fitted": one.valid_from,
+                "hours": age // timedelta(hours=1),
+                "overdue": age > OVERDUE,
+                "by": one.by,
+                "undo": f"directory undo {one.version}",
+                "route": one.route,
+                "feeder": one.feeder,
+            }
