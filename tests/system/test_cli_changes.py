@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.contract.field_request import FieldRequest, ShownReading, signed_request
+from gateway.contract.signing import new_key_pair
 from gateway.roles.central_files import central_files
+from mapping.change_sets import read_forms
 from tests.support.central.samples import batch, capture, received
 from tests.support.cli import Cli
 
@@ -202,3 +205,35 @@ def test_what_is_bound_and_not_proven_is_shown_with_its_age(cli: Cli, data: Path
     cli("directory", "undo", 2, "--data", data)
     left = cli("directory", "list", "--without", "proof", "--data", data, "--json").json
     assert [row["meter"] for row in left] == ["GEN:10000003"]
+
+
+def test_a_visits_signed_request_is_applied_once_or_waits_in_the_queue(cli: Cli, data: Path) -> None:
+    private, public = new_key_pair()
+    key = data / "request-verify"
+    key.write_bytes(public)
+
+    def put(name: str, meter: str, point: str) -> Path:
+        at = datetime(2026, 11, 10, tzinfo=UTC)
+        changes = read_forms([{"kind": "install", "meter": meter, "usage_point": point, "valid_from": at}])
+        request = FieldRequest(
+            gateway="edge-7",
+            asked_by="ravi",
+            asked_at=at,
+            source="commission",
+            changes=tuple(changes),
+            readings=(ShownReading(meter=meter, at=at, energy="1 Wh", capture_id="x"),),
+        )
+        (data / name).write_text(signed_request(request, private))
+        return data / name
+
+    good = put("job.request", "GEN:9", "UP-9")
+    words = ("directory", "apply", good, "--data", data)
+    assert "say whose, with --verify-key" in cli.refuses(*words, code=2)
+    assert cli(*words, "--verify-key", key, "--json").json["applied"]
+    assert "applied already, as directory version 2" in cli.refuses(*words, "--verify-key", key, code=2)
+    bad = put("bad.request", "GEN:8", "UP-1")
+    said = cli.refuses("directory", "apply", bad, "--verify-key", key, "--data", data, code=2)
+    assert "has the consumer's meter GEN:10000001" in said
+    (held,) = cli("directory", "conflicts", "list", "--origin", "field", "--data", data, "--json").json
+    assert (held["about"], held["code"]) == ("meter GEN:8", "USAGE_POINT_OCCUPIED")
+    assert held["file"] == "commission at edge-7 by ravi"

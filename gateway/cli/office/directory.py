@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.central.office.actors import Right
-from gateway.cli.office import corrections, moves
+from gateway.cli.office import applying, corrections, moves, waiting
 from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.conflicts import conflicts_group
@@ -58,12 +58,12 @@ CHANGES: dict[str, Callable[..., None]] = {
     "correct-date": corrections.correct_date,
     "cross-meters": corrections.cross_meters,
     "cross-holdings": corrections.cross_holdings,
-    "apply": corrections.apply_changes,
-    "kinds": corrections.kinds,
+    "apply": applying.apply_changes,
+    "kinds": applying.kinds,
     "undo": corrections.undo_change_set,
-    "waiting": corrections.waiting,
-    "approve": corrections.approve,
-    "discard": corrections.discard,
+    "waiting": waiting.waiting,
+    "approve": waiting.approve,
+    "discard": waiting.discard,
 }
 for word, command in CHANGES.items():
     directory_group.command(word)(command)
