@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Select, Table, insert, update
+from sqlalchemy import Column, Connection, Select, Table, event, insert, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, StatementError
 
 from gateway.errors import GatewayError
@@ -29,6 +29,9 @@ class Database(database.Database):
     def __init__(self, where: Path | str, *, read_only: bool) -> None:
         """Take the path of the file, or a URL (`postgresql://…`); nothing is opened yet."""
         super().__init__(where, store="ledger", fault=LedgerError, read_only=read_only)
+        # What a connection has at hand of an undone transaction was never there.
+        for undone in ("rollback", "rollback_savepoint"):
+            event.listen(self._writer, undone, lambda connection, *_: connection.info.clear())
 
 
 def is_of_the_values(error: BaseException | None) -> bool:

@@ -1,0 +1,93 @@
+"""Numbers of what many captures share (meters, profiles, forms, stamps): each is stored once, and kept at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import Connection, Table, select
+
+from gateway.central.ledger.bulk import write
+from gateway.central.ledger.database import in_chunks
+from gateway.central.ledger.packing import Form, Stamp
+from gateway.central.ledger.schema import forms, meters, profiles, stamps
+from gateway.contract.blocks import canonical
+
+T = TypeVar("T", str, Form, Stamp)
+AT_HAND: Final = 50_000
+"""Of each kind so many are kept at hand for a connection."""
+NUMBERS: Final = "numbers"
+"""Under this name a connection has those that it saw; `Database` forgets them where a transaction is undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered(Generic[T]):
+    """One kind of thing that has numbers: its table, and how it is made of a row without number and key."""
+
+    table: Table
+    made: Callable[[Sequence[Any]], T]
+    names: tuple[str, ...] = ()
+
+    def numbers(self, connection: Connection, wanted: Iterable[T]) -> dict[T, int]:
+        """Return the number of each, new ones where there were none."""
+        return self._numbers(connection, wanted, anew=True)
+
+    def known(self, connection: Connection, wanted: Iterable[T]) -> dict[T, int]:
+        """Return the numbers of those that have one."""
+        return self._numbers(connection, wanted, anew=False)
+
+    def things(self, connection: Connection, numbers: Iterable[int]) -> dict[int, T]:
+        """Return what the numbers stand for."""
+        _, held = self._at_hand(connection)
+        missing = {number for number in numbers if number not in held}
+        if missing:
+            columns = (self.table.c.number, self.table.c.key, *(self.table.c[name] for name in self.names))
+            for some in in_chunks(sorted(missing)):
+                rows = connection.execute(select(*columns).where(self.table.c.number.in_(some)))
+                for number, key, *values in rows:
+                    self._keep(connection, number, self.made(values or key))
+        return held
+
+    def _numbers(self, connection: Connection, wanted: Iterable[T], *, anew: bool) -> dict[T, int]:
+        held, _ = self._at_hand(connection)
+        missing = {self._key(one): one for one in wanted if one not in held}
+        if not missing:
+            return held
+        self._find(connection, missing)
+        if anew and missing:
+            rows = [(key, *(one if self.names else ())) for key, one in sorted(missing.items())]
+            write(connection, self.table, ("key", *self.names), rows, unless="key")
+            self._find(connection, missing)
+        return held
+
+    def _find(self, connection: Connection, missing: dict[str, T]) -> None:
+        """Keep at hand those that are stored, and take them from `missing`."""
+        c = self.table.c
+        for some in in_chunks(list(missing)):
+            for number, key in connection.execute(select(c.number, c.key).where(c.key.in_(some))):
+                self._keep(connection, number, missing.pop(key))
+
+    def _key(self, one: T) -> str:
+        if isinstance(one, str):
+            return one
+        return blake2b(canonical(list(one)), digest_size=16).hexdigest()
+
+    def _at_hand(self, connection: Connection) -> tuple[dict[T, int], dict[int, T]]:
+        kinds: dict[str, Any] = connection.info.setdefault(NUMBERS, {})
+        found: tuple[dict[T, int], dict[int, T]] = kinds.setdefault(self.table.name, ({}, {}))
+        if len(found[1]) > AT_HAND:
+            found = kinds[self.table.name] = ({}, {})
+        return found
+
+    def _keep(self, connection: Connection, number: int, one: T) -> None:
+        numbers, things = connection.info[NUMBERS][self.table.name]
+        numbers[one] = number
+        things[number] = one
+
+
+METERS: Final = Numbered[str](meters, str)
+PROFILES: Final = Numbered[str](profiles, str)
+FORMS: Final = Numbered[Form](forms, Form._make, Form._fields)
+STAMPS: Final = Numbered[Stamp](stamps, Stamp._make, Stamp._fields)
