@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gateway.contract.topics import TopicKind, Topics
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from tests.support.mosquitto import DEPLOY, Mosquitto
+from tests.support.mosquitto import Mosquitto
+from tests.support.paths import DEPLOY
 
 SIZE = 100_000
 TOPICS = Topics("kesco")

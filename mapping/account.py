@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -172,6 +173,11 @@ class MeterId:
 
     def __str__(self) -> str:
         return f"{self.manufacturer}:{self.serial}"
+
+
+def new_account_id() -> str:
+    """Return an opaque account id; it says nothing about the account."""
+    return f"acc-{secrets.token_hex(8)}"
 
 
 def is_canonical_meter(text: str) -> bool:

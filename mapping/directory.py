@@ -94,6 +94,16 @@ class PaymentMode(StrEnum):
     POSTPAID = "postpaid"
 
 
+class AttributeKind(StrEnum):
+    """What is kept of a usage point beside who holds it (users.md §B.4): where it hangs, and what it may draw."""
+
+    TRANSFORMER = "transformer"
+    FEEDER = "feeder"
+    ROUTE = "route"
+    SANCTIONED_LOAD = "sanctioned_load"
+    PHASE = "phase"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
     """One applied change set: it raised the directory version to `version` at `at` (UTC).
@@ -182,9 +192,25 @@ class Naming(NamedTuple):
         return self.superseded.at if self.superseded else None
 
 
-DirectoryRow = Installation | Holding | Naming
-"""A row of any of the three relations."""
-RowT = TypeVar("RowT", Installation, Holding, Naming)
+class Attribute(NamedTuple):
+    """What one attribute of a usage point is from `valid_from` until before `valid_to` (UTC; None is open).
+
+    `value` is text as written: a name, kilowatts of sanctioned load (`2.5`), or the phase.
+    """
+
+    usage_point: str
+    kind: AttributeKind
+    value: str
+    valid_from: datetime
+    valid_to: datetime | None
+    recorded: ChangeSet
+    superseded: ChangeSet | None = None
+    row: int | None = None
+
+
+DirectoryRow = Installation | Holding | Naming | Attribute
+"""A row of any of the four relations."""
+RowT = TypeVar("RowT", Installation, Holding, Naming, Attribute)
 """A row of one of them, whichever."""
 
 

@@ -20,14 +20,18 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     insert,
     inspect,
+    or_,
     select,
     text,
     update,
 )
 
 from mapping.directory import (
+    Attribute,
+    AttributeKind,
     ChangeSet,
     DirectoryRow,
     Holding,
@@ -42,8 +46,11 @@ from mapping.instants import instant, micros
 from mapping.rows import in_batches
 from mapping.store_life import StoreLife
 
-FORMAT: Final = 3
-"""1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it."""
+FORMAT: Final = 4
+"""1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it.
+4: `attribute`; rows of no length beside one that begins at the same instant."""
+NEVER: Final = 2**62
+"""Stands for an open end where one is compared: later than any instant."""
 AT_ONCE: Final = 500
 """Keys in one statement, and rows written by one."""
 
@@ -101,6 +108,15 @@ naming = Table(
     *_row_columns(),
     sqlite_strict=True,
 )
+attribute = Table(
+    "attribute",
+    META,
+    Column("usage_point", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    *_row_columns(),
+    sqlite_strict=True,
+)
 # Who the store is and which life of it this is (`store_life`); new in format 2.
 life = Table(
     "life",
@@ -109,7 +125,6 @@ life = Table(
     Column("value", Text, nullable=False),
     sqlite_strict=True,
 )
-RELATIONS: Final = (installation, holding, naming)
 
 
 def _where(condition: Any) -> dict[str, Any]:
@@ -122,9 +137,12 @@ def _make_indexes() -> None:
         (installation, (installation.c.meter,)),
         (holding, (holding.c.usage_point,)),
         (naming, (naming.c.account_id, naming.c.kind)),
+        (attribute, (attribute.c.usage_point, attribute.c.kind)),
     ):
         now = table.c.superseded.is_(None)
-        Index(f"{table.name}_now", *keys, table.c.valid_from, unique=True, **_where(now))
+        # A row of no length (a meter replaced at the instant at which it was fitted) may stand beside the next one.
+        lasting = or_(table.c.valid_to.is_(None), table.c.valid_to > table.c.valid_from)
+        Index(f"{table.name}_at", *keys, table.c.valid_from, unique=True, **_where(and_(now, lasting)))
         Index(f"{table.name}_key", keys[0])
         # What a change set did: asked for at every publication.
         Index(f"{table.name}_recorded", table.c.recorded)
@@ -134,6 +152,8 @@ def _make_indexes() -> None:
     Index("naming_number", naming.c.number, **_where(naming.c.valid_to.is_(None)))
     Index("installation_point", installation.c.usage_point)
     Index("holding_account", holding.c.account_id)
+    of_now = attribute.c.superseded.is_(None)
+    Index("attribute_value", attribute.c.kind, attribute.c.value, **_where(of_now))
 
 
 _make_indexes()
@@ -149,6 +169,8 @@ def prepare(db: Connection, where: str) -> None:
             f"{where} is not a directory store of format {FORMAT} (it says {'nothing' if found is None else found})"
         )
     META.create_all(db, checkfirst=True)
+    for name in ("installation_now", "holding_now", "naming_now"):  # of formats before 4
+        db.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
     for table in META.tables.values():  # `create_all` makes no index of a table that was there
         for index in sorted(table.indexes, key=lambda i: str(i.name)):
             index.create(db, checkfirst=True)
@@ -187,21 +209,27 @@ def write(
         )
     )
     for table, kind, keys in (
-        (installation, Installation, ("meter",)),
+        (installation, Installation, ("meter", "usage_point")),
         (holding, Holding, ("usage_point",)),
         (naming, Naming, ("account_id", "kind")),
+        (attribute, Attribute, ("usage_point", "kind")),
     ):
         ended = (row for row in gone if isinstance(row, kind))
         statement = update(table).where(
             *(table.c[key] == bindparam(f"of_{key}") for key in keys),
             table.c.valid_from == bindparam("of_valid_from"),
+            func.coalesce(table.c.valid_to, NEVER) == bindparam("of_valid_to"),
             table.c.superseded.is_(None),
         )
         for some in in_batches(ended, AT_ONCE):
             db.execute(
                 statement.values(superseded=change.version),
                 [
-                    {**{f"of_{k}": str(getattr(r, k)) for k in keys}, "of_valid_from": micros(r.valid_from)}
+                    {
+                        **{f"of_{k}": str(getattr(r, k)) for k in keys},
+                        "of_valid_from": micros(r.valid_from),
+                        "of_valid_to": NEVER if r.valid_to is None else micros(r.valid_to),
+                    }
                     for r in some
                 ],
             )
@@ -225,6 +253,8 @@ def _values(row: DirectoryRow) -> dict[str, Any]:
             own = {"usage_point": row.usage_point, "account_id": row.account_id, "payment_mode": mode}
         case Naming():
             own = {"account_id": row.account_id, "kind": str(row.kind), "number": row.number}
+        case Attribute():
+            own = {"usage_point": row.usage_point, "kind": str(row.kind), "value": row.value}
     end = None if row.valid_to is None else micros(row.valid_to)
     return {
         **own,
@@ -304,6 +334,14 @@ class RowReader:
         account, kind, number, *rest = row
         try:
             return Naming(account, NumberKind(kind), number, *self._life(rest))
+        except (ValueError, OverflowError) as error:
+            raise _damaged(row, error) from error
+
+    def attribute(self, row: Sequence[Any]) -> Attribute:
+        """Make one row; DirectoryFault where it cannot be what this program wrote."""
+        point, kind, value, *rest = row
+        try:
+            return Attribute(point, AttributeKind(kind), value, *self._life(rest))
         except (ValueError, OverflowError) as error:
             raise _damaged(row, error) from error
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource
+from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource, new_account_id
 from mapping.attribution import FOREVER
 from mapping.changes import Change, Install, MoveIn, Name
 from mapping.directory import ChangeSet, NumberKind, Role
@@ -29,11 +28,6 @@ class ImportPlan(FilePlan):
     """A dry run of an import file, and the changes that `apply_import` will commit together."""
 
     changes: tuple[Change, ...]
-
-
-def new_account_id() -> str:
-    """Return an opaque account id; it says nothing about the account."""
-    return f"acc-{secrets.token_hex(8)}"
 
 
 def plan_import(

@@ -6,6 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+FIRST_YEAR = 2000
+"""Nothing of ours is older: 1980 is a clock without battery (users.md §6 row 29)."""
+AHEAD = timedelta(days=366)
+"""What would begin later than this from now is a mistyped year."""
 
 
 def micros(at: datetime) -> int:

@@ -7,21 +7,17 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mapping.account import AccountNumber, LegacyNumber, NumberSource
 from mapping.errors import NumberRefused
 from mapping.files import DATE_LIKE, has_zone
-from mapping.instants import micros
+from mapping.instants import AHEAD, FIRST_YEAR, micros
 from mapping.row_verdicts import Verdict
 from mapping.senders import IST, Sender
 from mapping.sheets import SheetRow
 
-FIRST_YEAR = 2000
-"""A number cannot have been given out before: 1980 is a clock without battery (users.md §6 row 29)."""
-AHEAD = timedelta(days=366)
-"""A re-key that starts later than this is a mistyped year."""
 RELATIONS = ("", "stays", "splits", "merges")
 MAX_SEEN = 64
 """Characters of a cell that a verdict shows."""

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from mapping.directory import (
+    Attribute,
     ChangeSet,
     DirectoryCounts,
     DirectoryRow,
@@ -30,6 +31,8 @@ class Touched(NamedTuple):
     meters: list[str]
     usage_points: list[str]
     accounts: list[str]
+    described: list[str]
+    """Usage points of which an attribute was recorded or superseded."""
 
 
 class Rows(Protocol):
@@ -55,6 +58,14 @@ class Rows(Protocol):
 
     def namings(self, account_id: str) -> tuple[Naming, ...]:
         """Return the account's rows, in order."""
+        ...
+
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        ...
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
         ...
 
     def owner(self, kind: NumberKind, number: str) -> str | None:
@@ -104,8 +115,12 @@ class Rows(Protocol):
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
-        """Take note that these will be asked for next: a database fetches them together."""
+        """Take note that these will be asked for next: a database fetches them together.
+
+        `described` are usage points of which the attributes will be.
+        """
         ...
 
 
@@ -118,12 +133,14 @@ class MemoryRows:
         installations: Mapping[str, tuple[Installation, ...]] | None = None,
         holdings: Mapping[str, tuple[Holding, ...]] | None = None,
         namings: Mapping[str, tuple[Naming, ...]] | None = None,
+        attributes: Mapping[str, tuple[Attribute, ...]] | None = None,
     ) -> None:
         """Take rows grouped by meter, usage point and account; `changes` in rising version."""
         self.changes: Sequence[ChangeSet] = tuple(changes)
         self._installations = dict(installations or {})
         self._holdings = dict(holdings or {})
         self._namings = dict(namings or {})
+        self._attributes = dict(attributes or {})
         self._made: Indexes | None = None
 
     @property
@@ -148,6 +165,14 @@ class MemoryRows:
     def namings(self, account_id: str) -> tuple[Naming, ...]:
         """Return the account's rows, in order."""
         return self._namings.get(account_id, ())
+
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        return self._attributes.get(usage_point, ())
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
+        return iter(self._attributes)
 
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
@@ -194,6 +219,7 @@ class MemoryRows:
             sorted(key for key, rows in self._installations.items() if is_touched(rows, old, new)),
             sorted(key for key, rows in self._holdings.items() if is_touched(rows, old, new)),
             sorted(key for key, rows in self._namings.items() if is_touched(rows, old, new)),
+            sorted(key for key, rows in self._attributes.items() if is_touched(rows, old, new)),
         )
 
     def rewound(self, version: int) -> MemoryRows:
@@ -203,6 +229,7 @@ class MemoryRows:
             _rewound(self._installations, version),
             _rewound(self._holdings, version),
             _rewound(self._namings, version),
+            _rewound(self._attributes, version),
         )
 
     def expect(
@@ -212,6 +239,7 @@ class MemoryRows:
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
         """Do nothing: all is at hand."""
 
@@ -231,6 +259,7 @@ class Overlay:
         )
         self._holdings = _merged(base.holdings, _only(Holding, gone), _only(Holding, new), change)
         self._namings = _merged(base.namings, _only(Naming, gone), _only(Naming, new), change)
+        self._attributes = _merged(base.attributes, _only(Attribute, gone), _only(Attribute, new), change)
         self._added = Indexes.of(self._installations, self._holdings, self._namings)
         self._given_up = {(r.kind, r.number) for r in gone if isinstance(r, Naming) and r.valid_to is None}
 
@@ -253,6 +282,15 @@ class Overlay:
         """Return the account's rows, in order."""
         found = self._namings.get(account_id)
         return self._base.namings(account_id) if found is None else found
+
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        found = self._attributes.get(usage_point)
+        return self._base.attributes(usage_point) if found is None else found
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
+        return iter(dict.fromkeys([*self._base.described(), *self._attributes]))
 
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
@@ -305,6 +343,7 @@ class Overlay:
             sorted({*before.meters, *self._installations}),
             sorted({*before.usage_points, *self._holdings}),
             sorted({*before.accounts, *self._namings}),
+            sorted({*before.described, *self._attributes}),
         )
 
     def rewound(self, version: int) -> Rows:
@@ -318,9 +357,12 @@ class Overlay:
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
         """Let the base fetch them together."""
-        self._base.expect(meters=meters, usage_points=usage_points, accounts=accounts, numbers=numbers)
+        self._base.expect(
+            meters=meters, usage_points=usage_points, accounts=accounts, numbers=numbers, described=described
+        )
 
 
 def in_batches(things: Iterable[T], size: int = AHEAD) -> Iterator[list[T]]:

@@ -12,6 +12,8 @@ from mapping import snapshot_json
 from mapping.attribution import FOREVER, INSTANT, Segment, Stand, roles, segments, standing, why_nobody
 from mapping.directory import (
     AccountNames,
+    Attribute,
+    AttributeKind,
     Attribution,
     AttributionRole,
     Attributions,
@@ -65,7 +67,11 @@ class DirectorySnapshot:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DirectorySnapshot):
             return NotImplemented
-        return self.relations() == other.relations() and self.changes == other.changes
+        return (
+            self.relations() == other.relations()
+            and self.described() == other.described()
+            and self.changes == other.changes
+        )
 
     def __hash__(self) -> int:
         return hash((self.version, len(self.rows.changes)))
@@ -82,6 +88,10 @@ class DirectorySnapshot:
             {point: held for point in rows.usage_points() if (held := rows.holdings(point))},
             {account: named for account in rows.accounts() if (named := rows.namings(account))},
         )
+
+    def described(self) -> dict[str, tuple[Attribute, ...]]:
+        """Return all attributes by usage point, superseded ones too: of a city, far too many."""
+        return {point: kept for point in self.rows.described() if (kept := self.rows.attributes(point))}
 
     def counts(self) -> DirectoryCounts:
         """Count what holds now."""
@@ -182,6 +192,17 @@ class DirectorySnapshot:
         """Return the account's namings as known now, former ones too."""
         return _current(self.rows.namings(account_id))
 
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes as known now, by time."""
+        return _current(self.rows.attributes(usage_point))
+
+    def attribute(self, usage_point: str, kind: AttributeKind, at: datetime) -> str | None:
+        """Return what one attribute of a usage point is at an instant; None where it is not known."""
+        for row in self.attributes(usage_point):
+            if row.kind is kind and row.valid_from <= at < (row.valid_to or FOREVER):
+                return row.value
+        return None
+
     def meters(self) -> Iterator[str]:
         """Return every meter that the directory ever knew."""
         return self.rows.meters()
@@ -218,8 +239,9 @@ class DirectorySnapshot:
         return self.rows.usage_points()
 
     def has_usage_point(self, usage_point: str) -> bool:
-        """Say whether a usage point was ever recorded, with a meter or with a holder."""
-        return bool(self.rows.holdings(usage_point) or self.rows.meters_at(usage_point))
+        """Say whether a usage point was ever recorded: with a meter, a holder or an attribute."""
+        rows = self.rows
+        return bool(rows.holdings(usage_point) or rows.meters_at(usage_point) or rows.attributes(usage_point))
 
     def accounts(self) -> Iterator[str]:
         """Yield every account that was ever recorded, with a number or as a holder."""
@@ -247,14 +269,17 @@ class DirectorySnapshot:
     # --- other snapshots --------------------------------------------------------------------------
 
     def part(self, meters: Iterable[str]) -> DirectorySnapshot:
-        """Return an edge's part, in memory: only rows that concern its meters, with all their history."""
+        """Return an edge's part, in memory: only rows that concern its meters, with all their history.
+
+        Installations of no length are left out, and attributes: no reading stands under an account by them.
+        """
         rows = self.rows
         fitted: dict[str, tuple[Installation, ...]] = {}
         held: dict[str, tuple[Holding, ...]] = {}
         named: dict[str, tuple[Naming, ...]] = {}
         for some in in_batches(sorted(set(meters))):
             rows.expect(meters=some)
-            fitted.update({meter: one for meter in some if (one := rows.installations(meter))})
+            fitted.update({meter: one for meter in some if (one := _lasting(rows.installations(meter)))})
         for some in in_batches(sorted({row.usage_point for found in fitted.values() for row in found})):
             rows.expect(usage_points=some)
             held.update({point: two for point in some if (two := rows.holdings(point))})
@@ -275,7 +300,7 @@ class DirectorySnapshot:
 
     def to_json(self) -> str:
         """Write it exactly; `from_json` reads it back equal."""
-        return snapshot_json.dump(self.changes, *self.relations())
+        return snapshot_json.dump(self.changes, *self.relations(), self.described())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> DirectorySnapshot:
@@ -291,6 +316,10 @@ def _versions(relation: dict[str, tuple[RowT, ...]]) -> set[int]:
             if row.superseded:
                 found.add(row.superseded.version)
     return found
+
+
+def _lasting(rows: tuple[Installation, ...]) -> tuple[Installation, ...]:
+    return tuple(r for r in rows if r.valid_from != r.valid_to)
 
 
 def _visible(rows: tuple[RowT, ...], version: int) -> list[RowT]:

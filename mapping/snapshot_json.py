@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from mapping.account import AccountNumber, is_canonical_meter
 from mapping.directory import (
+    Attribute,
+    AttributeKind,
     ChangeSet,
     DirectoryRow,
     Holding,
@@ -39,6 +41,7 @@ Loaded = tuple[
     dict[str, tuple[Installation, ...]],
     dict[str, tuple[Holding, ...]],
     dict[str, tuple[Naming, ...]],
+    dict[str, tuple[Attribute, ...]],
 ]
 
 
@@ -47,8 +50,13 @@ def dump(
     installations: Mapping[str, tuple[Installation, ...]],
     holdings: Mapping[str, tuple[Holding, ...]],
     namings: Mapping[str, tuple[Naming, ...]],
+    attributes: Mapping[str, tuple[Attribute, ...]],
 ) -> str:
-    """Write rows as arrays; times as microseconds since 1970, change sets by version."""
+    """Write rows as arrays; times as microseconds since 1970, change sets by version.
+
+    Attributes are a member only where there are any: an edge's part has none, and none is expected there.
+    """
+    described = [[r.usage_point, r.kind, r.value, *_life(r)] for rows in attributes.values() for r in rows]
     return json.dumps(
         {
             "format": FORMAT,
@@ -66,6 +74,7 @@ def dump(
             "namings": [
                 [r.account_id, r.kind, r.number, *_life(r)] for rows in namings.values() for r in rows
             ],
+            **({"attributes": described} if described else {}),
         },
         separators=(",", ":"),
         ensure_ascii=False,
@@ -121,9 +130,10 @@ class _Loader:
         fitted = grouped((self.installation(r) for r in self.data["installations"]), lambda r: r[0])
         held = grouped((self.holding(r) for r in self.data["holdings"]), lambda r: r[0])
         named = grouped((self.naming(r) for r in self.data["namings"]), lambda r: r[0])
+        kept = grouped((self.attribute(r) for r in self.data.get("attributes", ())), lambda r: r[0])
         _refuse_overlap(fitted)
         _refuse_overlap(held)
-        return tuple(self.changes.values()), fitted, held, named
+        return tuple(self.changes.values()), fitted, held, named, kept
 
     def installation(self, row: list[Any]) -> Installation:
         meter, point, role, multiplier, *life = row
@@ -148,6 +158,10 @@ class _Loader:
             except NumberRefused as error:
                 raise ValueError(str(error)) from error
         return Naming(_text(account), which, _text(number), *self.life(life))
+
+    def attribute(self, row: list[Any]) -> Attribute:
+        point, kind, value, *life = row
+        return Attribute(_text(point), _enum(AttributeKind, kind), _text(value), *self.life(life))
 
     def life(
         self, row: list[Any]
@@ -187,11 +201,15 @@ def grouped(rows: Iterable[RowT], key: Callable[[RowT], str]) -> dict[str, tuple
 
 
 def in_order(rows: Iterable[RowT]) -> tuple[RowT, ...]:
-    """Sort the rows of one key by validity, then by version."""
+    """Sort the rows of one key by validity, those of no length first, then by version."""
     found = tuple(rows)
     if len(found) < 2:
         return found
-    return tuple(sorted(found, key=lambda r: (r.valid_from, r.recorded.version, r[1], r[2])))
+    return tuple(
+        sorted(
+            found, key=lambda r: (r.valid_from, r.valid_from != r.valid_to, r.recorded.version, r[1], r[2])
+        )
+    )
 
 
 def _refuse_overlap(relation: Mapping[str, tuple[Installation | Holding, ...]]) -> None:

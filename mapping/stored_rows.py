@@ -14,8 +14,17 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, union
 
 from mapping import directory_tables as tables
 from mapping.database import Database
-from mapping.directory import ChangeSet, DirectoryCounts, Holding, Installation, Naming, NumberKind, RowT
-from mapping.directory_tables import AT_ONCE, RowReader, holding, installation, naming
+from mapping.directory import (
+    Attribute,
+    ChangeSet,
+    DirectoryCounts,
+    Holding,
+    Installation,
+    Naming,
+    NumberKind,
+    RowT,
+)
+from mapping.directory_tables import AT_ONCE, RowReader, attribute, holding, installation, naming
 from mapping.rows import Touched, in_batches, rewound_rows
 from mapping.snapshot_json import in_order
 
@@ -93,9 +102,10 @@ class StoredDirectory:
         self._by_version: dict[int, ChangeSet] = {}
         self._rows = RowReader(self._change)
         self.installations = _Fetched(self._fetch_installations, self._lock)
-        """Rows by meter, of all versions; so the next two."""
+        """Rows by meter, of all versions; so the next three."""
         self.holdings = _Fetched(self._fetch_holdings, self._lock)
         self.namings = _Fetched(self._fetch_namings, self._lock)
+        self.attributes = _Fetched(self._fetch_attributes, self._lock)
         self.owners = _Fetched(self._fetch_owners, self._lock)
         """Who had a number as an open name, in any version."""
         self.meters_at = _Fetched(self._fetch_meters_at, self._lock)
@@ -128,6 +138,7 @@ class StoredDirectory:
             (self.installations, installation.c.meter),
             (self.holdings, holding.c.usage_point),
             (self.namings, naming.c.account_id),
+            (self.attributes, attribute.c.usage_point),
             (self.meters_at, installation.c.usage_point),
             (self.points_of, holding.c.account_id),
         ):
@@ -153,6 +164,9 @@ class StoredDirectory:
 
     def _fetch_namings(self, accounts: list[str]) -> dict[str, tuple[Naming, ...]]:
         return self._grouped(naming.c.account_id, accounts, self._rows.naming)
+
+    def _fetch_attributes(self, points: list[str]) -> dict[str, tuple[Attribute, ...]]:
+        return self._grouped(attribute.c.usage_point, points, self._rows.attribute)
 
     def _grouped(
         self, key: ColumnElement[str], keys: list[str], made: Callable[[Any], RowT]
@@ -242,7 +256,12 @@ class StoredDirectory:
         return Touched(
             *(
                 self.keys(select(key).where(_touching(key.table, old, new)).distinct().order_by(key))
-                for key in (installation.c.meter, holding.c.usage_point, naming.c.account_id)
+                for key in (
+                    installation.c.meter,
+                    holding.c.usage_point,
+                    naming.c.account_id,
+                    attribute.c.usage_point,
+                )
             )
         )
 
@@ -276,6 +295,14 @@ class StoredRows:
     def namings(self, account_id: str) -> tuple[Naming, ...]:
         """Return the account's rows, in order."""
         return rewound_rows(self._directory.namings.one(account_id), self._version)
+
+    def attributes(self, usage_point: str) -> tuple[Attribute, ...]:
+        """Return the usage point's attributes, in order."""
+        return rewound_rows(self._directory.attributes.one(usage_point), self._version)
+
+    def described(self) -> Iterator[str]:
+        """Yield every usage point that ever had an attribute."""
+        return iter(self._directory.keys(self._ever(attribute.c.usage_point)))
 
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
@@ -338,6 +365,7 @@ class StoredRows:
         usage_points: Iterable[str] = (),
         accounts: Iterable[str] = (),
         numbers: Iterable[tuple[NumberKind, str]] = (),
+        described: Iterable[str] = (),
     ) -> None:
         """Fetch these together. No more than KEPT of a kind: the first would be gone before they are asked for."""
         points, owners = list(usage_points), list(accounts)
@@ -347,6 +375,7 @@ class StoredRows:
         self._directory.namings.expect(owners)
         self._directory.points_of.expect(owners)
         self._directory.owners.expect(numbers)
+        self._directory.attributes.expect(described)
 
 
 def _touching(table: Any, old: int, new: int) -> ColumnElement[bool]:

@@ -134,7 +134,7 @@ def _answer(
         relations=tuple(_relations(snapshot, meters, account)),
         deliveries=tuple(_delivery(ledger, snapshot, c, acknowledged) for c in captures),
         open_gaps=tuple(gap for meter in meters for gap in ledger.gaps.all(meter, "open")),
-        unattributed=tuple(group for group in ledger.unattributed.groups() if group.meter in meters),
+        unattributed=tuple(ledger.unattributed.groups(meters)),
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 from gateway.config.checks import check_meters
 from gateway.config.clocks import ClocksSection
 from gateway.config.field import FieldSection
+from gateway.config.influx import InfluxSection
 from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
@@ -101,21 +102,6 @@ def _act_target(text: str) -> str:
 
 
 ActTarget = Annotated[str, AfterValidator(_act_target)]
-
-
-class InfluxSection(Section):
-    """A v2 write endpoint; `server` says how points are read back and retired when they change account.
-
-    While the server is away the journal keeps at most `max_lag` entries for it, or half of `[journal] max_bytes` where
-    that is less: older ones are never written to it, and are counted and told. Reading never stops for it.
-    """
-
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    org: str = "kesco"
-    bucket: str = "meters"
-    token_ref: Name | None = None
-    server: Literal["influxdb2", "influxdb1", "victoriametrics"] = "influxdb2"
-    max_lag: Annotated[int, Field(ge=1_000)] = 1_000_000
 
 
 class JournalSection(Section):

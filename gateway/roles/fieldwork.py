@@ -38,7 +38,7 @@ from gateway.roles.key_ring import key_ring
 from gateway.roles.mqtt_settings import field_login, mqtt_settings
 from gateway.roles.reach import Tell
 from gateway.timekeeping.clock import doubt
-from mapping.changes import Change, Install, Remove
+from mapping.changes import Change, Install, Replace
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -343,7 +343,7 @@ async def replace(
     """
     _check_fitted(await work.directory(), old, usage_point, work.now())
     said = {"by": by, "source": "replace"}
-    await work.would_change(*_handed_over(old, new, usage_point, work.now()), **said)
+    await work.would_change(Replace(old, new, work.now(), usage_point), **said)
     plate, opening = await work.read(new)
     try:
         final = work.unread(old, no_final) if no_final else (await work.read(old))[1]
@@ -359,12 +359,8 @@ async def replace(
     opening = Reading(meter=new, at=at, taken=read_at(opening.taken, at))
     final = Reading(meter=old, at=at, taken=read_at(final.taken, at))
     stored = [await work.deliver(reading, by=by) for reading in (final, opening)]
-    snapshot = await work.change(*_handed_over(old, new, usage_point, at), **said)
+    snapshot = await work.change(Replace(old, new, at, usage_point), **said)
     return proof(final, stored[0], snapshot), plate, proof(opening, stored[1], snapshot)
-
-
-def _handed_over(old: str, new: str, usage_point: str, at: datetime) -> tuple[Change, Change]:
-    return Remove(old, at), Install(new, usage_point, Role.CONSUMER, at)
 
 
 def _check_usage_point(directory: DirectorySnapshot, given: str, *, new: bool) -> None:

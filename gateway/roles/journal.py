@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from gateway.config.file import Config, InfluxSection
+from gateway.config.file import Config
+from gateway.config.influx import InfluxSection
 from gateway.contract.messages import FormerJournal
 from gateway.edge.journal.captures import CAPTURE_OCTETS
 from gateway.edge.journal.journal import Journal

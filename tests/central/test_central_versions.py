@@ -17,6 +17,7 @@ from gateway.central.ledger import versions
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.ledger import VERSIONS, Ledger
 from gateway.central.ledger.schema import metadata
+from mapping.instants import micros
 from tests.support.paths import ROOT
 
 STEPS = Path(versions.__file__).parent
@@ -65,6 +66,23 @@ def test_a_ledger_of_the_first_release_is_brought_up_to_date_with_all_that_it_ho
     ]
     ledger.close()
     Ledger(old, read_only=True).close()
+
+
+def test_captures_under_no_account_become_spans_with_their_number(old: Path) -> None:
+    db = sqlite3.connect(old)
+    listed = db.execute(
+        "SELECT meter, profile, reason, count(*), min(at), max(at) FROM unattributed"
+        " WHERE reason <> 'pending' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    ).fetchall()
+    db.close()
+    assert listed
+    ledger = Ledger(old)
+    groups = ledger.unattributed.groups()
+    assert [
+        (g.meter, g.profile, g.reason, g.count, micros(g.first_at), micros(g.last_at)) for g in groups
+    ] == listed
+    assert ledger.counts().unattributed == sum(row[3] for row in listed)
+    ledger.close()
 
 
 def test_an_old_file_and_a_new_one_end_with_the_same_tables(old: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import PeerError
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
-from tests.support.mosquitto import DEPLOY, Mosquitto
+from tests.support.mosquitto import Mosquitto
+from tests.support.paths import DEPLOY
 
 TOPICS = Topics("kanpur")
 EDGE_SAYS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +17,7 @@ from gateway.edge.journal.journal import Journal
 from gateway.errors import PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.fieldwork import FieldWork, Proof, Reading, commission, replace
-from mapping.changes import Change, Install, MoveIn
+from mapping.changes import Change, Install, MoveIn, SetMultiplier
 from mapping.directory import Role
 from mapping.errors import ChangeRefused
 from mapping.store import DirectoryStore
@@ -130,6 +131,15 @@ async def test_a_replacement_hands_over_when_central_holds_both_readings(visit: 
         f"deliver {NEW}",
     ]
     assert (final.role, opening.role, visit.version) == ("final", "opening", 2)
+
+
+async def test_a_replacement_keeps_the_multiplier_that_was_declared(visit: Visit) -> None:
+    """It turned 10 into 1, and a mill's bill into a tenth."""
+    with DirectoryStore(visit.files.directory) as store:
+        store.apply([SetMultiplier(OLD, Decimal(10), BEGUN)], by="test", source="test", at=BEGUN)
+    await replaced(visit)
+    [row] = (await visit.directory()).installations(NEW)
+    assert row.multiplier == 10
 
 
 async def test_what_the_directory_would_refuse_is_told_before_the_meter_is_read(visit: Visit) -> None:

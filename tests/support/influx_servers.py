@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import socket
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import services
+from tests.support.paths import DEPLOY
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -79,15 +81,19 @@ class Server:
 
 
 def victoria_server(folder: Path) -> Server:
-    """A VictoriaMetrics with deduplication and retention."""
+    """A VictoriaMetrics as we ship it."""
     port = free_port()
+    shipped = (DEPLOY / "victoria-metrics.default").read_text(encoding="utf-8")
+    (text,) = (line for line in shipped.splitlines() if line.startswith("ARGS="))
+    flags = dict(flag.split("=", 1) for flag in shlex.split(text.removeprefix("ARGS="))[0].split())
+    flags |= {
+        "-httpListenAddr": f"127.0.0.1:{port}",
+        "-storageDataPath": str(folder / "vm"),
+        "-memory.allowedPercent": "10",
+    }
     command = [
         services.program("influx", "victoria-metrics", "victoria-metrics"),
-        f"-httpListenAddr=127.0.0.1:{port}",
-        f"-storageDataPath={folder / 'vm'}",
-        "-retentionPeriod=100y",
-        "-dedup.minScrapeInterval=1ms",
-        "-memory.allowedPercent=10",
+        *(f"{name}={value}" for name, value in flags.items()),
     ]
     return Server(command, f"http://127.0.0.1:{port}", "/health", folder / "vm.log")
 
@@ -100,23 +106,12 @@ def victoria_metrics(folder: Path) -> Iterator[str]:
 
 
 def influx_server(folder: Path) -> Server:
-    """An InfluxDB 1.6."""
+    """An InfluxDB 1.6 as we ship it."""
     port, rpc = free_port(), free_port()
     config = folder / "influxdb.conf"
-    config.write_text(
-        f"""reporting-disabled = true
-bind-address = "127.0.0.1:{rpc}"
-[meta]
-  dir = "{folder}/meta"
-[data]
-  dir = "{folder}/data"
-  wal-dir = "{folder}/wal"
-[http]
-  bind-address = "127.0.0.1:{port}"
-  log-enabled = false
-""",
-        encoding="utf-8",
-    )
+    text = (DEPLOY / "influxdb.conf").read_text(encoding="utf-8")
+    text = text.replace("/var/lib/influxdb", str(folder)).replace("127.0.0.1:8088", f"127.0.0.1:{rpc}")
+    config.write_text(text.replace("127.0.0.1:8086", f"127.0.0.1:{port}"), encoding="utf-8")
     command = [services.program("influx", "influxd", "influxdb"), "run", "-config", str(config)]
     return Server(command, f"http://127.0.0.1:{port}", "/ping", folder / "influxdb.log")
 

@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from tests.support import services
-from tests.support.paths import ROOT
+from tests.support.paths import DEPLOY
 from tests.support.waiting import PATIENCE, wait_until
 
-DEPLOY = ROOT / "deploy"
 SHIPPED_ROOT = "kesco"
 ROOTS = (SHIPPED_ROOT, "kanpur", "meters", "test")
 PLACES = {"listener", "cafile", "certfile", "keyfile", "tls_version", "password_file", "acl_file"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from time import monotonic
 
 import structlog
 
+from gateway.central.directory.judging import DirectoryJudge, to_judge_again
 from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.messages import allocation_message, change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
@@ -15,7 +15,6 @@ from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.unattributed import Asked
 from gateway.central.retelling import Retelling
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
@@ -93,6 +92,8 @@ class DirectoryService:
                 for retelling in retellings:
                     await asyncio.to_thread(retelling.look, monotonic())
                 await self._tell_allocations(publisher)
+                # Before its changes are marked: what comes stamped by the version before is judged again from now on.
+                await asyncio.to_thread(lambda: follow(self._ledger, self._store.snapshot()))
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
                 await self._parts.publish(publisher)
@@ -163,13 +164,7 @@ class DirectoryService:
         def make() -> list[bytes]:
             spans, names = self._store.differences(version - 1, version)
             snapshot = self._store.snapshot()
-            again = [(span.meter, span.start, span.end) for span in spans]
-            for change in names:
-                # A number that is learned needs no mark: what lacked it is on the list already. One that was
-                # taken away puts readings back on the list that had left it.
-                if change.new is None:
-                    held = snapshot.meters_of_account(change.account_id)
-                    again += [(meter, segment.start, segment.end) for meter, segment in held]
+            again = to_judge_again(snapshot, spans, names)
             # Marked before the version is published, so that a crash cannot leave it published and unmarked.
             for begin in range(0, len(again), MARKED):
                 self._ledger.unattributed.recheck(again[begin : begin + MARKED])
@@ -178,12 +173,12 @@ class DirectoryService:
         return await asyncio.to_thread(make)
 
 
+def follow(ledger: Ledger, snapshot: DirectorySnapshot) -> None:
+    """Have the ledger's lists judged by this version of the directory from now on."""
+    ledger.unattributed.follow(snapshot.version, DirectoryJudge(snapshot).concerned)
+
+
 def sweep(ledger: Ledger, snapshot: DirectorySnapshot) -> int:
-    """Judge again what an older directory judged; return how many captures were looked at."""
-
-    def judge(captures: Sequence[Asked]) -> list[str | None]:
-        snapshot.expect({meter for meter, _, _ in captures})
-        found = (snapshot.attributions(meter, start, at).reason for meter, start, at in captures)
-        return [None if reason is None else reason.value for reason in found]
-
-    return ledger.unattributed.sweep(judge, snapshot.version)
+    """Judge again what an older directory judged; return how many spans of captures were looked at."""
+    follow(ledger, snapshot)
+    return ledger.unattributed.sweep(DirectoryJudge(snapshot))

@@ -133,9 +133,7 @@ def _odd_keys(connection: Connection, capture_ids: Sequence[str]) -> Iterator[tu
 @lru_cache(maxsize=4)
 def _odd_selection(dialect: Dialect) -> str:
     # The second condition names the index.
-    return (
-        f"SELECT {', '.join(PLACE)} FROM captures WHERE occurrence = {marks(dialect)} AND occurrence < 0"
-    )
+    return f"SELECT {', '.join(PLACE)} FROM captures WHERE occurrence = {marks(dialect)} AND occurrence < 0"
 
 
 def rewrite(connection: Connection, rows: Sequence[CaptureRow]) -> None:
@@ -150,9 +148,7 @@ def _removal(dialect: Dialect) -> str:
     return f"DELETE FROM captures WHERE {_same_place(dialect)}"
 
 
-def settle(
-    connection: Connection, told: Sequence[tuple[str, int | None, str | None]]
-) -> None:
+def settle(connection: Connection, told: Sequence[tuple[str, int | None, str | None]]) -> None:
     """Let captures stand where a verdict puts them: capture_id, instant (None: as stamped), reason or None."""
     keys = keys_of(connection, [capture_id for capture_id, _, _ in told])
     changes = [

@@ -37,9 +37,10 @@ from gateway.central.ledger.schema import (
     journals,
     meters_heard,
     quarantine,
-    unattributed,
 )
+from gateway.central.ledger.spans import TALLY
 from gateway.central.ledger.statuses import Statuses
+from gateway.central.ledger.tallies import tallied
 from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
 from gateway.central.storage.versions import EmptyStore, StoreVersions, WrongStoreVersion
@@ -126,6 +127,7 @@ class Ledger:
                 some = select(literal(1)).select_from(table).where(*where).limit(MOST_COUNTED).subquery()
                 return connection.execute(select(func.count()).select_from(some)).scalar() or 0
 
+            numbers = tallied(connection)
             j = journals.c
             kept = connection.execute(
                 select(
@@ -138,7 +140,7 @@ class Ledger:
                 captures=int(kept[0]),
                 superseded=int(kept[1]),
                 repeated=int(kept[2]),
-                unattributed=count(unattributed, unattributed.c.reason.in_(COUNTED_REASONS)),
+                unattributed=sum(numbers.get(f"{TALLY}{reason}", 0) for reason in COUNTED_REASONS),
                 open_gaps=count(gaps, gaps.c.state == "open"),
                 dead_letters=count(dead_letters),
                 journals=int(kept[3]),

@@ -1,4 +1,4 @@
-"""Captures lie in partitions by month in PostgreSQL: made as they come; what is dated far off lies in one of its own."""
+"""Captures lie in partitions by month in PostgreSQL: made as they come; what is dated far off has its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCK: Final = 0x6D6F6E74
 
 
 def make_months(connection: Connection, dated: Iterable[tuple[int, int]]) -> None:
-    """Make the partitions that captures need: instant and arrival of each, in microseconds. In SQLite there are none."""
+    """Make the partitions that captures need, by instant and arrival in microseconds. In SQLite there are none."""
     if connection.dialect.name != "postgresql":
         return
     made: set[int] = connection.info.setdefault(MADE, set())

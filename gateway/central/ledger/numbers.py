@@ -57,7 +57,7 @@ class Numbered(Generic[T]):
             return held
         self._find(connection, missing)
         if anew and missing:
-            rows = [(key, *(one if self.names else ())) for key, one in sorted(missing.items())]
+            rows = [(key, *(missing[key] if self.names else ())) for key in sorted(missing)]
             write(connection, self.table, ("key", *self.names), rows, unless="key")
             self._find(connection, missing)
         return held

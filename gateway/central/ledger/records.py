@@ -293,10 +293,11 @@ class UnattributedGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnattributedCause:
-    """The meters, by name, of which captures stand under no account for one reason, and since when."""
+    """One reason why captures of some meters stand under no account: the first of these, how many, and since when."""
 
     reason: str
     meters: tuple[str, ...]
+    touched: int
     first_at: datetime | None
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Dialect, Table, bindparam, column, select, table, update
 
-from gateway.central.ledger.database import in_chunks
 from gateway.contract.messages import CaptureValue, rfc3339
 from gateway.contract.messages.generation import NO_GENERATION
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from mapping.instants import instant, micros
 
 # SQLite numbers rows only in a column it calls INTEGER; PostgreSQL needs 64 bits there.
-_ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
+ROW_ID = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData()
 
@@ -98,16 +98,14 @@ Index("captures_odd", captures.c.occurrence, sqlite_where=_ODD, postgresql_where
 superseded = Table(
     "superseded",
     metadata,
-    Column("id", _ROW_ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("meter", Integer, nullable=False),
     Column("profile", Integer, nullable=False),
     Column("at", UtcInstant, nullable=False),
     Column("occurrence", BigInteger, nullable=False),
     *_capture_columns(),
 )
-Index(
-    "superseded_place", superseded.c.meter, superseded.c.profile, superseded.c.at, superseded.c.occurrence
-)
+Index("superseded_place", superseded.c.meter, superseded.c.profile, superseded.c.at, superseded.c.occurrence)
 
 # What many captures share, under numbers.
 meters = Table(
@@ -162,21 +160,6 @@ holder_lists = Table(
     Column("text", Text, nullable=False),
 )
 
-unattributed = Table(
-    "unattributed",
-    metadata,
-    Column("capture_id", Text, primary_key=True),
-    Column("meter", Text, nullable=False),
-    Column("profile", Text, nullable=False),
-    Column("at", UtcInstant, nullable=False),
-    Column("start", UtcInstant),
-    Column("reason", Text, nullable=False),
-    Column("ingested_at", UtcInstant, nullable=False),
-    Column("checked_version", BigInteger, nullable=False),
-)
-Index("unattributed_checked", unattributed.c.checked_version)
-Index("unattributed_meter", unattributed.c.meter)
-Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.at)
 
 gaps = Table(
     "gaps",
@@ -301,7 +284,7 @@ balances = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("id", _ROW_ID, primary_key=True),
+    Column("id", ROW_ID, primary_key=True),
     Column("digest", Text, nullable=False, unique=True),
     Column("topic", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),

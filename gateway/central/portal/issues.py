@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from gateway.central.ledger.records import (
-    LASTING_REASONS,
     GapCause,
     JournalFaults,
     LineHealth,
@@ -239,19 +238,16 @@ class MeterFaults:
             yield (fault, gateway, meters[0].line if len(meters) == 1 else ""), meters
 
 
-def unattributed_issues(causes: Iterable[UnattributedCause], named: Collection[str]) -> Iterator[Issue]:
-    """Yield one fault for each reason why captures stand under no account, but for meters `named` with their fault."""
+def unattributed_issues(causes: Iterable[UnattributedCause]) -> Iterator[Issue]:
+    """Yield one fault for each reason why captures stand under no account."""
     for cause in causes:
-        by_fault = cause.reason in LASTING_REASONS
-        meters = [meter for meter in cause.meters if not (by_fault and meter in named)]
-        if meters:
-            yield Issue(
-                kind=_DOUBTED.get(cause.reason, IssueKind.UNATTRIBUTED),
-                severity=Severity.WARNING,
-                meters=tuple(meters[:METERS_NAMED]),
-                touched=len(meters),
-                since=cause.first_at,
-            )
+        yield Issue(
+            kind=_DOUBTED.get(cause.reason, IssueKind.UNATTRIBUTED),
+            severity=Severity.WARNING,
+            meters=cause.meters,
+            touched=cause.touched,
+            since=cause.first_at,
+        )
 
 
 def gap_issues(causes: Iterable[GapCause]) -> Iterator[Issue]:

@@ -168,7 +168,7 @@ class OperatorOverview:
     ) -> Iterable[Issue]:
         ledger = self._ledger
         named = {fact.meter for fact in facts if fact.code in ("meter_clock", "identity_mismatch")}
-        yield from issues.unattributed_issues(ledger.unattributed.causes(), named)
+        yield from issues.unattributed_issues(ledger.unattributed.causes(issues.METERS_NAMED, named))
         yield from clock_issues(ledger.times.clocks())
         yield from ahead_issues(ledger.times.ahead())
         yield from issues.gap_issues(ledger.gaps.causes(issues.METERS_NAMED))

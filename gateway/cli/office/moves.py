@@ -18,11 +18,10 @@ from gateway.cli.options import JsonOption, parse_time, user
 from gateway.cli.output import print_fields, print_json, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.did_you_mean import did_you_mean
-from mapping.account import AccountNumber, LegacyNumber
+from mapping.account import AccountNumber, LegacyNumber, new_account_id
 from mapping.changes import Change, MoveIn, MoveOut, Name, Remove
 from mapping.differences import differences
 from mapping.directory import Holder, NumberKind, PaymentMode, Unattributed
-from mapping.imports import new_account_id
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from mapping.undo import undo

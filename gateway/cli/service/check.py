@@ -11,6 +11,7 @@ from gateway.cli.exits import Exit
 from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_json, print_problem
 from gateway.config import file as configuration
+from gateway.config.influx import account_tag_problem
 from gateway.config.meters import MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.modbus import broken_models
@@ -72,11 +73,14 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     if not as_json:
         for text in warnings:
             typer.echo(f"warning: {text}")
+    source = Source(config, config.read_text(encoding="utf-8"))
+    if loaded.influx is not None and (found := account_tag_problem(loaded.influx, len(loaded.meters))):
+        print_problem(str(source.mistake(*found)))
+        raise typer.Exit(Exit.CONFIG)
     # The role brings the web's libraries: it is looked at only where a configuration names it.
     if "portal" in loaded.gateway.roles and loaded.secrets.is_dir():
         from gateway.roles.portal import portal_problems
 
-        source = Source(config, config.read_text(encoding="utf-8"))
         missing += [str(source.mistake(*problem)) for problem in portal_problems(loaded)]
     # A configuration is often checked where it is written, and its secrets are on another machine.
     if missing and loaded.secrets.is_dir():

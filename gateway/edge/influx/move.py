@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from gateway.edge.influx.holding import HORIZON
 from gateway.edge.influx.points import INTERVAL, UNASSIGNED, UNTRUSTED, line, nanoseconds
 from gateway.edge.influx.read import SUPERSEDED, InfluxReader, StoredPoint
 from gateway.edge.influx.sink import MAX_POINTS, InfluxWriter
 from mapping.directory import AttributionRole
 from mapping.snapshot import DirectorySnapshot
 
-HORIZON = timedelta(days=400)
-"""How far back points are moved; what is older stays where it is (billing never reads it here)."""
 WINDOW = timedelta(days=50)
+MOVED_FILE = "influx-directory"
+"""Beside the journal: the digest of the directory that the points follow."""
 _HOLDING = frozenset({AttributionRole.NORMAL, AttributionRole.OPENING})
 
 
@@ -32,7 +33,11 @@ def account_at(snapshot: DirectorySnapshot, meter: str, at: datetime, interval: 
 
 
 class InfluxMover:
-    """Moves the points of one meter at a time. Blocking: call it in a thread."""
+    """Moves points that carry an account, one meter at a time. Blocking: call it in a thread."""
+
+    file: str | None = MOVED_FILE
+    at_once = 1
+    after_sink = True
 
     def __init__(self, writer: InfluxWriter, reader: InfluxReader) -> None:
         self._writer = writer
@@ -42,6 +47,10 @@ class InfluxMover:
         """Release the connections."""
         self._writer.close()
         self._reader.close()
+
+    def correct(self, meters: Sequence[str], snapshot: DirectorySnapshot, now: datetime) -> int:
+        """Move what stands wrong of these meters, as `move` does."""
+        return sum(self.move(meter, snapshot, now) for meter in meters)
 
     def move(self, meter: str, snapshot: DirectorySnapshot, now: datetime) -> int:
         """Put every point of a meter under the account that `snapshot` says; return how many moved.

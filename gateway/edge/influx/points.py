@@ -44,19 +44,21 @@ def account_tag(holders: Sequence[Mapping[str, str]]) -> str:
     return number or UNASSIGNED
 
 
-def points(entry: Entry, gateway: str) -> list[PointLine]:
+def points(entry: Entry, gateway: str, *, account: bool = True) -> list[PointLine]:
     """Render a block's captures; none for those that have no numeric value, and for what is no block.
 
-    Measurement = profile; tags meter, gateway, account; one float field a quantity; time = capture instant.
-    Events of one second are told apart by adding their occurrence in nanoseconds.
+    Measurement = profile; tags meter, gateway, and `account` where it is wanted; one float field a quantity;
+    time = capture instant. Events of one second are told apart by adding their occurrence in nanoseconds.
     """
     if entry.kind is EntryKind.GAP or entry.layout is None:
         return []
     block = json.loads(entry.body)
-    holders = [] if entry.holders is None else json.loads(entry.holders.text)
-    names = [_tag(column["name"]) for column in json.loads(entry.layout.text)["columns"]]
-    tags = f"account={account_tag(holders)},gateway={_tag(gateway)},meter={_tag(block['meter'])}"
-    head = f"{_tag(entry.profile)},{tags}"
+    names = [tag_text(column["name"]) for column in json.loads(entry.layout.text)["columns"]]
+    tags = f"gateway={tag_text(gateway)},meter={tag_text(block['meter'])}"
+    if account:
+        holders = [] if entry.holders is None else json.loads(entry.holders.text)
+        tags = f"account={account_tag(holders)},{tags}"
+    head = f"{tag_text(entry.profile)},{tags}"
     found: list[PointLine] = []
     for seq, capture in enumerate(block["captures"], entry.seq):
         fields = _fields(block, capture, names)
@@ -99,12 +101,13 @@ def _time(entry: Entry, capture: Mapping[str, Any]) -> int:
 
 def line(measurement: str, tags: dict[str, str], fields: dict[str, float], at: int) -> str:
     """Render one point from its parts."""
-    tag_text = "".join(f",{_tag(k)}={_tag(v)}" for k, v in sorted(tags.items()) if v)
-    field_text = ",".join(f"{_tag(k)}={v!r}" for k, v in fields.items())
-    return f"{_tag(measurement)}{tag_text} {field_text} {at}"
+    named = "".join(f",{tag_text(k)}={tag_text(v)}" for k, v in sorted(tags.items()) if v)
+    valued = ",".join(f"{tag_text(k)}={v!r}" for k, v in fields.items())
+    return f"{tag_text(measurement)}{named} {valued} {at}"
 
 
-def _tag(text: str) -> str:
+def tag_text(text: str) -> str:
+    """Write a measurement, a tag or the name of a field as line protocol spells it."""
     for char in (",", "=", " "):
         if char in text:
             text = text.replace(char, "\\" + char)

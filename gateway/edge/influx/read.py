@@ -36,7 +36,7 @@ class Server(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """One point: measurement, tags (`account` among them), nanoseconds since 1970, numeric fields."""
+    """One point: measurement, tags (`account` among them on small sites), nanoseconds since 1970, numeric fields."""
 
     measurement: str
     tags: Mapping[str, str]
@@ -45,8 +45,8 @@ class StoredPoint:
 
     @property
     def account(self) -> str:
-        """The account that it stands under."""
-        return self.tags["account"]
+        """The account that it stands under; "" where it was written without that tag."""
+        return self.tags.get("account", "")
 
     @property
     def time(self) -> datetime:
@@ -103,32 +103,37 @@ class InfluxReader:
     def _influxql(self, meter: str, after: int, until: int) -> Iterator[StoredPoint]:
         names = ",".join(_identifier(m) for m in self._measurements)
         where = f"\"meter\" = '{_quoted(meter)}' AND time > {after} AND time <= {until}"
-        query = {
-            "db": self._target.bucket,
-            "epoch": "ns",
-            "q": f"SELECT * FROM {names} WHERE {where} GROUP BY *",
-        }
-        for result in json.loads(self._ask("GET", "/query", query)).get("results", []):
-            for series in result.get("series", []):
-                columns = series["columns"]
-                for row in series["values"]:
-                    cells = zip(columns, row, strict=True)
-                    fields = {c: float(v) for c, v in cells if c != "time" and v is not None}
-                    yield StoredPoint(series["name"], series["tags"], row[0], fields)
+        for series in self.query(f"SELECT * FROM {names} WHERE {where} GROUP BY *"):
+            columns = series["columns"]
+            for row in series["values"]:
+                cells = zip(columns, row, strict=True)
+                fields = {c: float(v) for c, v in cells if c != "time" and v is not None}
+                # A tag that a point has not is empty in the answer.
+                tags = {name: value for name, value in series["tags"].items() if value}
+                yield StoredPoint(series["name"], tags, row[0], fields)
 
-    def _export(self, meter: str, after: int, until: int) -> Iterator[StoredPoint]:
+    def query(self, influxql: str) -> Iterator[dict[str, Any]]:
+        """Yield the series that InfluxDB answers, times in nanoseconds. Raises PeerUnavailable, PeerRefusedData."""
+        query = {"db": self._target.bucket, "epoch": "ns", "q": influxql}
+        for result in json.loads(self._ask("GET", "/query", query)).get("results", []):
+            yield from result.get("series", [])
+
+    def export(self, match: str, **span: str) -> Iterator[dict[str, Any]]:
+        """Yield the series that VictoriaMetrics has, times in milliseconds. Raises PeerUnavailable, PeerRefusedData."""
         # Fresh points are readable only after a flush; it costs little beside what follows.
         self._ask("GET", "/internal/force_flush", {})
-        start, end = after / 1e9, until / 1e9
-        query = {"match[]": f'{{meter="{_quoted(meter)}"}}', "start": f"{start:.3f}", "end": f"{end:.3f}"}
+        for text in self._ask("GET", "/api/v1/export", {"match[]": match, **span}).splitlines():
+            yield json.loads(text)
+
+    def _export(self, meter: str, after: int, until: int) -> Iterator[StoredPoint]:
+        span = {"start": f"{after / 1e9:.3f}", "end": f"{until / 1e9:.3f}"}
         found: dict[tuple[str, tuple[tuple[str, str], ...], int], dict[str, float]] = defaultdict(dict)
-        for text in self._ask("GET", "/api/v1/export", query).splitlines():
-            series = json.loads(text)
+        for series in self.export(f'{{meter="{_quoted(meter)}"}}', **span):
             labels: dict[str, str] = series["metric"]
             name = labels.pop("__name__")
             labels.pop("db", None)
             measurement = next((m for m in self._measurements if name.startswith(m + "_")), None)
-            if measurement is None or "account" not in labels:
+            if measurement is None:
                 continue
             tags, field = tuple(sorted(labels.items())), name.removeprefix(measurement + "_")
             for value, at in zip(series["values"], series["timestamps"], strict=True):

@@ -41,6 +41,7 @@ Verify = Callable[[Entry], bool]
 class InfluxStatistics:
     """Counters since start.
 
+    `corrected` points were written since the directory changed, those of the series `holding` among them.
     `skipped` entries were given up since the server was away for too long, `skipped_span` is the last of them.
     """
 
@@ -50,6 +51,7 @@ class InfluxStatistics:
     failures: int = 0
     last_error: str | None = None
     connected: bool = False
+    corrected: int = 0
     skipped: int = 0
     skipped_span: str | None = None
 
@@ -106,6 +108,7 @@ class InfluxSink:
     first, counted and told: a sink must not hold the journal until reading stops.
 
     `verify` says whether an entry's point can be read back; without it the server's answer is believed.
+    `account_tag`: points carry the account that they stand under.
     """
 
     name = SINK
@@ -117,7 +120,9 @@ class InfluxSink:
         verify: Verify | None = None,
         *,
         max_lag: int = MAX_LAG,
+        account_tag: bool = True,
     ) -> None:
+        self._account_tag = account_tag
         self._max_lag = max_lag
         self._given_up = 0
         self._writer = InfluxWriter(target)
@@ -173,7 +178,7 @@ class InfluxSink:
             self._delivering = False
 
     async def _deliver_all(self, journal: JournalReader, entries: Sequence[Entry]) -> None:
-        lines = [line for entry in entries for line in points(entry, self._gateway)]
+        lines = [line for entry in entries for line in self._points(entry)]
         refused: list[tuple[PointLine, PeerRefusedData]] = []
         for start in range(0, len(lines), MAX_POINTS):
             part = lines[start : start + MAX_POINTS]
@@ -188,6 +193,9 @@ class InfluxSink:
         await self._read_one_back(entries, {line.seq for line in lines} - refused_seqs)
         # Last of all: a crash before this writes the same points again, which changes nothing in a series.
         await journal.ack(SINK, entries[-1].last)
+
+    def _points(self, entry: Entry) -> list[PointLine]:
+        return points(entry, self._gateway, account=self._account_tag)
 
     async def _write_until_answered(
         self, points: Sequence[PointLine], journal: JournalReader, entries: Sequence[Entry]

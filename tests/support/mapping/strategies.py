@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 
 from hypothesis import strategies as st
 
 from mapping.changes import (
+    UNSAID,
+    AttributeSpan,
     Change,
+    CorrectAttributes,
     CorrectHoldings,
     CorrectInstallations,
+    CrossHoldings,
+    CrossMeters,
     HoldingSpan,
     Install,
     InstallationSpan,
@@ -18,8 +24,12 @@ from mapping.changes import (
     MoveOut,
     Name,
     Remove,
+    Replace,
+    SetAttributes,
+    SetMultiplier,
+    SetPaymentMode,
 )
-from mapping.directory import NumberKind, Role
+from mapping.directory import AttributeKind, NumberKind, PaymentMode, Role
 
 ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
 METERS = ("GEN:1", "GEN:2", "SEC:1")
@@ -66,26 +76,67 @@ def _at(step: int | None) -> datetime | None:
     return None if step is None else at(step)
 
 
+multipliers = st.sampled_from([None, None, Decimal(1), Decimal(10)])
+modes = st.sampled_from([None, *PaymentMode])
+ends = st.none() | instants
+values = st.none() | st.sampled_from(["F1", "F2"])
+_kinds = st.sampled_from([AttributeKind.FEEDER, AttributeKind.ROUTE])
+_loads = st.none() | st.sampled_from(["2", "5.5"])
+_some_meters = st.lists(st.sampled_from(METERS), min_size=2, max_size=3, unique=True).map(tuple)
+_some_points = st.lists(st.sampled_from(POINTS), min_size=2, max_size=3, unique=True).map(tuple)
+
 changes: st.SearchStrategy[Change] = st.one_of(
-    st.builds(Install, st.sampled_from(METERS), st.sampled_from(POINTS), roles, instants),
+    st.builds(Install, st.sampled_from(METERS), st.sampled_from(POINTS), roles, instants, multipliers),
+    st.builds(
+        Replace,
+        st.sampled_from(METERS),
+        st.sampled_from(METERS),
+        instants,
+        st.none() | st.sampled_from(POINTS),
+        multipliers,
+    ),
+    st.builds(
+        SetMultiplier, st.sampled_from(METERS), st.sampled_from([Decimal(1), Decimal(20)]), instants, ends
+    ),
+    st.builds(SetPaymentMode, st.sampled_from(POINTS), modes, instants, ends),
+    st.builds(CrossMeters, _some_meters, instants, ends),
+    st.builds(CrossHoldings, _some_points, instants, ends),
+    st.builds(
+        SetAttributes,
+        st.sampled_from(POINTS),
+        st.dictionaries(_kinds, values, min_size=1)
+        | _loads.map(lambda v: {AttributeKind.SANCTIONED_LOAD: v}),
+        instants,
+        ends,
+    ),
+    st.builds(
+        lambda point, kind, cuts: CorrectAttributes(
+            point, kind, tuple(AttributeSpan(f"F{w}", at(a), _at(b)) for a, b, w in cuts)
+        ),
+        st.sampled_from(POINTS),
+        _kinds,
+        _cuts(len(POINTS)),
+    ),
     st.builds(Remove, st.sampled_from(METERS), instants),
-    st.builds(MoveIn, st.sampled_from(POINTS), st.sampled_from(ACCOUNTS), instants),
+    st.builds(MoveIn, st.sampled_from(POINTS), st.sampled_from(ACCOUNTS), instants, modes),
     st.builds(MoveOut, st.sampled_from(POINTS), instants),
     st.builds(Name, st.sampled_from(ACCOUNTS), st.sampled_from(NumberKind), st.none() | numbers),
     st.builds(
-        lambda meter, cuts, role: CorrectInstallations(
-            meter, tuple(InstallationSpan(POINTS[w], role, at(a), _at(b)) for a, b, w in cuts)
+        lambda meter, cuts, role, factor: CorrectInstallations(
+            meter, tuple(InstallationSpan(POINTS[w], role, at(a), _at(b), factor) for a, b, w in cuts)
         ),
         st.sampled_from(METERS),
         _cuts(len(POINTS)),
         roles,
+        multipliers,
     ),
     st.builds(
-        lambda point, cuts: CorrectHoldings(
-            point, tuple(HoldingSpan(ACCOUNTS[w], at(a), _at(b)) for a, b, w in cuts)
+        lambda point, cuts, mode: CorrectHoldings(
+            point, tuple(HoldingSpan(ACCOUNTS[w], at(a), _at(b), mode) for a, b, w in cuts)
         ),
         st.sampled_from(POINTS),
         _cuts(len(ACCOUNTS)),
+        modes | st.just(UNSAID),
     ),
 )
 

@@ -1,0 +1,35 @@
+"""Tables of what is kept of captures as they come, so that no page counts or looks through captures."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Table, Text
+
+from gateway.central.ledger.schema import ROW_ID, UtcInstant, metadata
+
+unattributed = Table(
+    "unattributed",
+    metadata,
+    Column("id", ROW_ID, primary_key=True),
+    Column("meter", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    # Where the earliest of them begins, and the instants of the earliest and the latest.
+    Column("start", UtcInstant, nullable=False),
+    Column("first", UtcInstant, nullable=False),
+    Column("last", UtcInstant, nullable=False),
+    Column("captures", BigInteger, nullable=False),
+    Column("ingested_at", UtcInstant, nullable=False),
+    Column("stale", BigInteger, nullable=False),
+)
+Index("unattributed_meter", unattributed.c.meter, unattributed.c.profile)
+Index("unattributed_reason", unattributed.c.reason, unattributed.c.meter, unattributed.c.first)
+Index("unattributed_stale", unattributed.c.stale, unattributed.c.id)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Whose share of the number: processes that store for different gateways do not wait for each other.
+    Column("share", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
