@@ -16,6 +16,18 @@ _FULL_WIDTH = {chr(0xFF10 + i): str(i) for i in range(10)}
 _TO_ASCII = str.maketrans({**_DEVANAGARI, **_FULL_WIDTH})
 _PAIRS = (('="', '"'), ("=“", "”"), ('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("'", ""), ("₹", ""))
 _MAX_WRAPPERS = 4
+SEPARATORS = " -./_,"
+"""What may stand inside a number and is left out or put in by whoever writes it."""
+_NO_SEPARATORS = str.maketrans("", "", SEPARATORS)
+
+
+def folded(number: str) -> str:
+    """Return a number without its separators: what people compare by.
+
+    >>> folded("KE-00/12 345")
+    'KE0012345'
+    """
+    return number.translate(_NO_SEPARATORS)
 
 
 class Repair(StrEnum):

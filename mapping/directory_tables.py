@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     ForeignKey,
     Index,
@@ -23,12 +24,15 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal_column,
     or_,
     select,
     text,
     update,
 )
+from sqlalchemy.schema import CreateIndex
 
+from mapping.characters import SEPARATORS
 from mapping.directory import (
     Attribute,
     AttributeKind,
@@ -46,9 +50,10 @@ from mapping.instants import instant, micros
 from mapping.rows import in_batches
 from mapping.store_life import StoreLife
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it.
-4: `attribute`; rows of no length beside one that begins at the same instant."""
+4: `attribute`; rows of no length beside one that begins at the same instant. 5: legacy numbers by what remains of them
+without separators."""
 NEVER: Final = 2**62
 """Stands for an open end where one is compared: later than any instant."""
 AT_ONCE: Final = 500
@@ -125,6 +130,10 @@ life = Table(
     Column("value", Text, nullable=False),
     sqlite_strict=True,
 )
+FOLDED: Final[ColumnElement[str]] = literal_column(
+    reduce(lambda inner, sign: f"replace({inner}, '{sign}', '')", SEPARATORS, "number"), Text()
+)
+"""`mapping.characters.folded` of a naming's number: written out, since SQLite uses an index for the same words only."""
 
 
 def _where(condition: Any) -> dict[str, Any]:
@@ -150,6 +159,8 @@ def _make_indexes() -> None:
     is_open = and_(naming.c.superseded.is_(None), naming.c.valid_to.is_(None))
     Index("naming_open", naming.c.number, naming.c.kind, unique=True, **_where(is_open))
     Index("naming_number", naming.c.number, **_where(naming.c.valid_to.is_(None)))
+    legacy = and_(naming.c.kind == str(NumberKind.LEGACY), naming.c.valid_to.is_(None))
+    Index("naming_folded", FOLDED, _table=naming, **_where(legacy))
     Index("installation_point", installation.c.usage_point)
     Index("holding_account", holding.c.account_id)
     of_now = attribute.c.superseded.is_(None)
@@ -173,7 +184,7 @@ def prepare(db: Connection, where: str) -> None:
         db.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
     for table in META.tables.values():  # `create_all` makes no index of a table that was there
         for index in sorted(table.indexes, key=lambda i: str(i.name)):
-            index.create(db, checkfirst=True)
+            db.execute(CreateIndex(index, if_not_exists=True))
     if db.dialect.name == "sqlite":
         db.exec_driver_sql(f"PRAGMA user_version = {FORMAT}")
     _put_life(db, {"format": str(FORMAT)})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from mapping.characters import folded
 from mapping.directory import (
     Attribute,
     ChangeSet,
@@ -70,6 +71,10 @@ class Rows(Protocol):
 
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
+        ...
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
         ...
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
@@ -177,6 +182,11 @@ class MemoryRows:
     def owner(self, kind: NumberKind, number: str) -> str | None:
         """Return the account that has the number now."""
         return self._indexes.owners[kind].get(number)
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
+        owners = self._indexes.owners[NumberKind.LEGACY]
+        return tuple(dict.fromkeys(who for number, who in owners.items() if folded(number) == folded_number))
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return the meters that were ever recorded there."""
@@ -298,6 +308,13 @@ class Overlay:
         if found is not None or (kind, number) in self._given_up:
             return found
         return self._base.owner(kind, number)
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
+        added = self._added.owners[NumberKind.LEGACY]
+        mine = (who for number, who in added.items() if folded(number) == folded_number)
+        kept = (who for who in self._base.legacy_alike(folded_number) if who not in self._namings)
+        return tuple(dict.fromkeys([*kept, *mine]))
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return the meters that were ever recorded there."""

@@ -223,6 +223,10 @@ class DirectorySnapshot:
         """Return what a number may mean, by kind; two answers mean: ask "old or new?" (row 11)."""
         return {kind: owner for kind in NumberKind if (owner := self.rows.owner(kind, text))}
 
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators; some, of many."""
+        return self.rows.legacy_alike(folded_number)
+
     def numbers(self, kind: NumberKind) -> Iterator[str]:
         """Yield every number of a kind that an account has now."""
         return self.rows.numbers(kind)

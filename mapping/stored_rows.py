@@ -28,6 +28,8 @@ from mapping.directory_tables import AT_ONCE, RowReader, attribute, holding, ins
 from mapping.rows import Touched, in_batches, rewound_rows
 from mapping.snapshot_json import in_order
 
+ALIKE: Final = 10
+"""Accounts whose numbers differ by separators only: more than one is enough to ask which."""
 KEPT: Final = 20_000
 """Keys of one kind that are kept at hand."""
 
@@ -310,6 +312,21 @@ class StoredRows:
             if recorded <= self._version and (superseded is None or superseded > self._version):
                 return account
         return None
+
+    def legacy_alike(self, folded_number: str) -> tuple[str, ...]:
+        """Return the accounts that have a legacy number now that is this one without separators."""
+        query = (
+            select(naming.c.account_id)
+            .where(
+                tables.FOLDED.in_([folded_number]),
+                naming.c.kind == str(NumberKind.LEGACY),
+                naming.c.valid_to.is_(None),
+                *_standing(naming, self._version),
+            )
+            .distinct()
+            .limit(ALIKE)
+        )
+        return tuple(self._directory.keys(query))
 
     def meters_at(self, usage_point: str) -> tuple[str, ...]:
         """Return the meters that were ever recorded there."""

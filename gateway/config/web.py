@@ -26,6 +26,7 @@ class WebSection(Section):
     `X-Forwarded-Proto` count. Whole headers must come within `header_seconds`, a form's body within
     `body_seconds`; `connections_per_address` are open at once from one client, and `asks_per_address` codes
     may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one).
+    `number_token_ref` is the secret of the provider that hands over people's SMS and calls about their number.
     `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
     only); with `none` nobody can log in until an SMS adapter is there.
     """
@@ -38,6 +39,7 @@ class WebSection(Section):
     key_file: Path | None = None
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
+    number_token_ref: Name | None = None
     codes: Literal["none", "console"] = "none"
     header_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     body_seconds: Annotated[float, Field(gt=0, le=120)] = 20.0

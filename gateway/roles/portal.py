@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
 from gateway.central.portal.views import Views
@@ -19,7 +20,6 @@ from gateway.config.file import Config
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from gateway.web.app import create_app
-from gateway.web.asking import AskingLimits
 from gateway.web.connections import ConnectionLimits
 from gateway.web.server import serve, tls_context
 from gateway.web.site import Site
@@ -30,7 +30,7 @@ from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
 
 MIN_SECRET = 16
-"""Octets of a session secret and of the staff's token."""
+"""Octets of a session secret and of a token."""
 log = structlog.get_logger("gateway.roles")
 
 
@@ -57,7 +57,7 @@ async def portal_role(
     web = config.web
     if problems := portal_problems(config):
         raise ConfigError("\n".join(f"[web] {field}: {problem}" for (_, field), problem in problems))
-    token = web.operator_token_ref
+    token, number_token = web.operator_token_ref, web.number_token_ref
     secret = web.session_secret_ref
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
@@ -78,6 +78,7 @@ async def portal_role(
                 clock=wall_clock,
                 secret=known.secret(secret) if secret else secrets.token_bytes(32),
                 operator_token=known.secret(token).decode() if token else None,
+                number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
                 limits=AskingLimits(web.asks_per_address),
             )
@@ -108,7 +109,11 @@ def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
         return []
     problems: list[tuple[tuple[str, str], str]] = []
     known = FileSecrets(config.secrets)
-    refs = {"session_secret_ref": web.session_secret_ref, "operator_token_ref": web.operator_token_ref}
+    refs = {
+        "session_secret_ref": web.session_secret_ref,
+        "operator_token_ref": web.operator_token_ref,
+        "number_token_ref": web.number_token_ref,
+    }
     for field, ref in refs.items():
         try:
             size = MIN_SECRET if ref is None else len(known.secret(ref))

@@ -10,19 +10,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import ContactStore
+from gateway.central.portal.lookup import NumberLookup
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
-from gateway.web.asking import AskingLimits
-from gateway.web.code_requests import CodeRequests
 from gateway.web.consumer import consumer_routes
+from gateway.web.knowing import knowing_routes
+from gateway.web.number_doors import number_doors
 from gateway.web.operator import operator_routes
 from gateway.web.pages import Pages, static_folder
 from gateway.web.security import HEADERS, HEALTH, GuardMiddleware, Signer
 from gateway.web.site import Site
 from protocols.session import Clock
 
-PATHS = ("/me", "/me/home", "/me/code", "/operator")
+PATHS = ("/number", "/me", "/me/home", "/me/code", "/operator")
 """Pages that are also found with a slash at the end."""
 THIS_MACHINE = Site()
 log = structlog.get_logger("gateway.web")
@@ -36,6 +38,7 @@ def create_app(
     clock: Clock,
     secret: bytes,
     operator_token: str | None,
+    number_token: str | None = None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
 ) -> FastAPI:
@@ -43,7 +46,8 @@ def create_app(
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
-    Without `operator_token` the overview answers on this machine only. `site` says what people type.
+    Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
+    calls is answered. `site` says what people type.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -53,7 +57,10 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware, site=site)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    app.include_router(consumer_routes(pages, CodeRequests(views, contacts, otp), limits or AskingLimits()))
+    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits())
+    app.include_router(consumer_routes(pages, lookup))
+    app.include_router(knowing_routes(pages, lookup))
+    app.include_router(number_doors(pages, lookup, number_token))
     app.include_router(operator_routes(pages, views, operator_token))
 
     @app.get("/")

@@ -4,48 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import secrets
-from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from gateway.central.portal.contacts import typed_number
-from gateway.central.portal.otp import Asker
+from gateway.central.portal.lookup import KINDS, NumberLookup
 from gateway.errors import UsageError
-from gateway.web.asking import Ask, AskingLimits
-from gateway.web.code_requests import CodeRequests
-from gateway.web.device import Device, new_device
+from gateway.web.askers import asked_by, unreadable
 from gateway.web.home import home_context
-from gateway.web.pages import Pages
-from gateway.web.security import SESSION_LIFETIME, Revoked, client_address
-from mapping.directory import NumberKind
+from gateway.web.pages import Pages, go
+from gateway.web.security import SESSION_LIFETIME, Revoked
+from mapping.typed import TypedNumber
 
-MAX_TYPED = 64
-"""Characters looked at of what was typed."""
 CHALLENGE_LIFETIME = timedelta(minutes=15)
 """How long a browser remembers the number that it asked for: an SMS may be asked for again, codes live shorter."""
-_KINDS = {"new": NumberKind.ACCOUNT, "old": NumberKind.LEGACY}
-_PLAUSIBLE = re.compile(r"[A-Z0-9./_]{4,32}")
 _CHALLENGE = "challenge"
 _SESSION = "session"
 
 
-class _Proven(Container[str]):
-    """The accounts whose mobile a device proved before."""
-
-    def __init__(self, pages: Pages, device: Device) -> None:
-        self._pages = pages
-        self._device = device
-
-    def __contains__(self, account_id: object) -> bool:
-        return self._device.has_proven(self._pages.signer, f"account:{account_id}")
-
-
-def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) -> APIRouter:
+def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
     """Make the routes under /me."""
     routes = APIRouter()
     revoked = Revoked()
@@ -57,23 +37,15 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
     def challenge(request: Request) -> dict[str, str] | None:
         return pages.signer.read("challenge", pages.cookie(request, _CHALLENGE), pages.clock.now())
 
-    def send(request: Request, typed: str, kind: str, former: str | None) -> Response:
+    def send(request: Request, typed: TypedNumber, kind: str, former: str | None) -> Response:
         """Have a code sent for what was typed; the answer is the same for every number."""
-        now = pages.clock.now()
-        device = pages.device(request) or new_device()
-        address = client_address(request)
-        known = device.has_proven(pages.signer, f"number:{typed}")
-        left = limits.ask(Ask(number=typed, device=device.id, address=address, known=known), now)
-        if left is not None:
-            return pages.wait(request, left)
-        # From here on nothing differs between numbers: who it belongs to is found out beside the answer.
-        opened = requests.otp.begin() if former is None else requests.otp.again(former)
-        limits.resends.hit(opened, now)
-        asker = Asker(address=address, device=device.id, known_for=_Proven(pages, device))
-        requests.ask(opened, typed, _KINDS.get(kind), asker)
-        response = _go("/me/code")
-        payload = {"id": opened, "typed": typed, "kind": kind if kind in _KINDS else ""}
-        token = pages.signer.sign("challenge", payload, now + CHALLENGE_LIFETIME)
+        asked = asked_by(pages, request, typed, kind)
+        opened = lookup.code(asked, former)
+        if isinstance(opened, timedelta):
+            return pages.wait(request, opened)
+        response = go("/me/code")
+        payload = {"id": opened, "typed": typed.shown, "kind": kind if kind in KINDS else ""}
+        token = pages.signer.sign("challenge", payload, pages.clock.now() + CHALLENGE_LIFETIME)
         pages.set_cookie(request, response, _CHALLENGE, token, lifetime=CHALLENGE_LIFETIME)
         return response
 
@@ -87,7 +59,7 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
     ) -> HTMLResponse:
         """Return the page for the code; `early`: another SMS was asked for too soon."""
         now = pages.clock.now()
-        left = None if held is None else limits.resends.left(held["id"], now)
+        left = None if held is None else lookup.limits.resends.left(held["id"], now)
         again = "" if left is None else pages.words(request).clock(_whole_minute(now + left))
         response = pages.render(
             request,
@@ -102,12 +74,24 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
             response.headers["Retry-After"] = str(math.ceil(left.total_seconds()))
         return response
 
+    def number_form(request: Request, typed: str, *, wrong: str = "") -> HTMLResponse:
+        """Return the form for a number; `wrong`: what was typed cannot be one."""
+        return pages.render(
+            request,
+            "number.html",
+            status=422 if wrong else 200,
+            about="number",
+            action="/me",
+            typed=typed,
+            unreadable=wrong,
+        )
+
     @routes.get("/me")
     async def enter(request: Request) -> Response:
         if session(request) is not None:
-            return _go("/me/home")
+            return go("/me/home")
         typed = (challenge(request) or {}).get("typed", "")
-        return pages.render(request, "number.html", typed=typed, unreadable="")
+        return number_form(request, typed)
 
     @routes.post("/me")
     async def ask(
@@ -118,17 +102,15 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
     ) -> Response:
         if not pages.form_is_ours(request, form):
             return pages.message(request, "form", status=403)
-        typed = typed_number(number[:MAX_TYPED])
-        if _PLAUSIBLE.fullmatch(typed) is None:
-            return pages.render(
-                request, "number.html", status=422, typed="", unreadable=number.strip()[:MAX_TYPED] or "–"
-            )
+        typed = TypedNumber.of(number)
+        if not typed.plausible:
+            return number_form(request, "", wrong=unreadable(number))
         return send(request, typed, kind, None)
 
     @routes.get("/me/code")
     async def code_page(request: Request) -> Response:
         held = challenge(request)
-        return _go("/me") if held is None else code_form(request, held)
+        return go("/me") if held is None else code_form(request, held)
 
     @routes.post("/me/resend")
     async def resend(request: Request, form: Annotated[str, Form()] = "") -> Response:
@@ -136,10 +118,10 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
             return pages.message(request, "form", status=403)
         held = challenge(request)
         if held is None:
-            return _go("/me")
-        if limits.resends.left(held["id"], pages.clock.now()) is not None:
+            return go("/me")
+        if lookup.limits.resends.left(held["id"], pages.clock.now()) is not None:
             return code_form(request, held, status=429, early=True)
-        return send(request, held["typed"], held["kind"], held["id"])
+        return send(request, TypedNumber.of(held["typed"]), held["kind"], held["id"])
 
     @routes.post("/me/code")
     async def check(
@@ -149,22 +131,22 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
         if device is None or not pages.form_is_ours(request, form):
             return pages.message(request, "form", status=403)
         now = pages.clock.now()
-        left = limits.tries.left(device.id, now)
+        left = lookup.limits.tries.left(device.id, now)
         if left is not None:
             return pages.wait(request, left)
         held = challenge(request)
-        account_id = requests.otp.check((held or {}).get("id", ""), typed_number(code[:MAX_TYPED]))
+        account_id = lookup.otp.check((held or {}).get("id", ""), TypedNumber.of(code).key)
         if account_id is None:
-            limits.tries.hit(device.id, now)
+            lookup.limits.tries.hit(device.id, now)
             return code_form(request, held, status=422, wrong=True)
-        limits.succeeded(device.id)
-        response = _go("/me/home")
+        lookup.limits.succeeded(device.id)
+        response = go("/me/home")
         token = pages.signer.sign(
             "session", {"account": account_id, "sid": secrets.token_urlsafe(12)}, now + SESSION_LIFETIME
         )
         pages.set_cookie(request, response, _SESSION, token, lifetime=SESSION_LIFETIME)
-        numbers = await asyncio.to_thread(requests.views.account_names, account_id)
-        forms = {typed_number(number) for number in numbers if number} | {(held or {}).get("typed", "")}
+        numbers = await asyncio.to_thread(lookup.views.account_names, account_id)
+        forms = {TypedNumber.of(number).key for number in (*numbers, (held or {}).get("typed")) if number}
         proven = [f"account:{account_id}", *(f"number:{text}" for text in sorted(forms) if text)]
         pages.set_device(request, response, device.proving(pages.signer, proven))
         pages.delete_cookie(request, response, _CHALLENGE)
@@ -176,7 +158,7 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
         if held is None:
             return pages.message(request, "session", status=401)
         try:
-            view = await asyncio.to_thread(requests.views.consumer, held["account"])
+            view = await asyncio.to_thread(lookup.views.consumer, held["account"])
         except UsageError:
             return pages.message(request, "session", status=401)
         words = pages.words(request)
@@ -199,17 +181,13 @@ def consumer_routes(pages: Pages, requests: CodeRequests, limits: AskingLimits) 
         held = session(request)
         if held is not None:
             revoked.add(held["sid"], pages.clock.now())
-        response = _go("/me")
+        response = go("/me")
         for name in (_SESSION, _CHALLENGE):
             pages.delete_cookie(request, response, name)
         response.headers["Clear-Site-Data"] = '"cache"'
         return response
 
     return routes
-
-
-def _go(where: str) -> RedirectResponse:
-    return RedirectResponse(where, status_code=303)
 
 
 def _whole_minute(at: datetime) -> datetime:

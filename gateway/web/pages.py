@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gateway.web.device import KNOWN_FOR, Device, new_device, read_device
 from gateway.web.i18n import LANGUAGES, Words, choose_language, grouped, iso, masked, with_commands
@@ -165,6 +165,11 @@ class Pages:
             samesite="strict",
             secure=self.site.is_secure(request),
         )
+
+
+def go(where: str) -> RedirectResponse:
+    """Return the answer to a form: look there."""
+    return RedirectResponse(where, status_code=303)
 
 
 def style_version() -> str:

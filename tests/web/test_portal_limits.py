@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.central.portal import otp
+from gateway.central.portal.asking import ASKS_PER_DEVICE, Ask, AskingLimits
 from gateway.central.portal.limits import FairTurns, GrowingDelay
-from gateway.web.asking import ASKS_PER_DEVICE, Ask, AskingLimits
 from tests.support.web.client import TestClient
 from tests.support.web.seed import LEGACY, NUMBERS, Town, town
 from tests.support.web.steps import ask, device, enter, form_token, login, wait_codes

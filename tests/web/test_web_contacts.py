@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.portal.contacts import MAX_ACCOUNTS_PER_MOBILE, Contact, ContactStore, typed_number
+from gateway.central.portal.contacts import MAX_ACCOUNTS_PER_MOBILE, Contact, ContactStore
 from gateway.central.portal.limits import SlidingLimit
 from gateway.errors import ConfigError, UsageError
 
@@ -63,12 +63,6 @@ def test_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "contacts.sqlite3").write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError):
         ContactStore(tmp_path / "contacts.sqlite3")
-
-
-def test_typed_numbers() -> None:
-    assert typed_number("\ufeff१२३४ 567\u00a0890\u200b") == "1234567890"
-    assert typed_number("ke-00/12345") == "KE00/12345"
-    assert typed_number("²") == "2"
 
 
 def test_limit_slides_and_stays_bounded() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.central.portal.contacts import Contact
-from gateway.web.code_requests import CodeRequests
+from gateway.central.portal.lookup import NumberLookup
 from tests.support.waiting import PATIENCE
 from tests.support.web.client import TestClient
 from tests.support.web.seed import LEGACY, NOW, NUMBERS, Town
@@ -67,7 +67,7 @@ def test_the_answer_does_not_wait_for_the_lookup(
 ) -> None:
     """So its time does not tell a known number from an unknown one."""
     begun, answered, ended = (threading.Event() for _ in range(3))
-    find = CodeRequests._find
+    find = NumberLookup._find
 
     def find_when_answered(*arguments: Any) -> Any:
         begun.set()
@@ -76,7 +76,7 @@ def test_the_answer_does_not_wait_for_the_lookup(
         ended.set()
         return found
 
-    monkeypatch.setattr(CodeRequests, "_find", find_when_answered)
+    monkeypatch.setattr(NumberLookup, "_find", find_when_answered)
     assert ask(client, number).status_code == 303
     assert begun.wait(PATIENCE)
     assert seeded.codes == []

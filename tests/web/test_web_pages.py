@@ -269,6 +269,9 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {f"home.supply_{state}" for state in ("on", "off", "unknown", "was_on", "was_off")}
     used |= {f"op.central_{state}" for state in CentralState}
     used |= {f"alarm.{code}" for code in ALARM_CODES}
+    used |= {
+        f"{about}.{word}" for about in ("number", "know") for word in ("title", "lead", "button", "private")
+    }
     for key in ("wait", "missing", "form", "session", "broken", "closed"):
         used |= {f"error.{key}", f"error.{key}_title"}
     keys = set(catalogue("en"))

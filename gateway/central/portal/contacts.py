@@ -7,7 +7,6 @@ import io
 import re
 import sqlite3
 import threading
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -178,18 +177,3 @@ def _instant(text: str) -> datetime | None:
     if at.utcoffset() is None:
         raise ValueError("no zone")
     return at.astimezone(UTC)
-
-
-def typed_number(text: str) -> str:
-    """Bring a typed number to one form: digits of any script to ASCII, no spaces or dashes, upper case.
-
-    >>> typed_number(" १२३४ 567-890 ")
-    '1234567890'
-    """
-    plain = []
-    for character in unicodedata.normalize("NFKC", text):
-        if character.isdecimal():
-            plain.append(str(unicodedata.decimal(character)))
-        elif not (character.isspace() or unicodedata.category(character) in ("Cf", "Pd")):
-            plain.append(character.upper())
-    return "".join(plain)

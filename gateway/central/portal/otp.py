@@ -42,20 +42,25 @@ MAX_ISSUED = 100_000
 
 
 class SendKind(StrEnum):
-    """What is sent: a code, or the notice that the mobile must be verified again (nothing secret in it)."""
+    """What is sent: a code, the new number, or that the mobile must be verified again (nothing secret in it)."""
 
     CODE = "code"
+    NUMBER = "number"
     REVERIFY = "reverify"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeMessage:
-    """One message for one mobile. `ending` is the last four characters of the account's number."""
+    """One message for one mobile. `ending` is the last four characters of the account's number.
+
+    `number` is the whole new number: in a message of that kind only, to a verified mobile only.
+    """
 
     kind: SendKind
     mobile: str
     ending: str
     code: str = ""
+    number: str = ""
 
 
 class CodeSender(Protocol):
@@ -78,6 +83,10 @@ class ConsoleSender:
     async def send(self, message: CodeMessage) -> None:
         if message.kind is SendKind.CODE:
             self._show(f"code for account ending {message.ending}: {message.code}")
+        elif message.kind is SendKind.NUMBER:
+            self._show(
+                f"new number of the connection with old number ending {message.ending}: {message.number}"
+            )
         else:
             self._show(f"old number ending {message.ending}: mobile must be verified again, call 1912")
 
@@ -159,6 +168,26 @@ class OneTimeCodes:
         ending = (number or legacy or "")[-ENDING:]
         await self._sender.send(
             CodeMessage(kind=SendKind.CODE, mobile=contact.mobile, ending=ending, code=code)
+        )
+        return True
+
+    async def tell_number(
+        self, contact: Contact, *, number: str | None, legacy: str | None, asker: Asker
+    ) -> bool:
+        """Send the account's new number to its mobile; says whether the number was sent.
+
+        The whole number goes to a mobile that was verified in the last 12 months, any other gets the notice of
+        `issue`. Codes and numbers share the account's messages an hour. An account without a new number gets nothing.
+        """
+        now = self._clock.now()
+        if number is None or self._refuse(contact.account_id, asker, now):
+            return False
+        ending = (legacy or "")[-ENDING:]
+        if not verified(contact.verified_at, now):
+            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
+            return False
+        await self._sender.send(
+            CodeMessage(kind=SendKind.NUMBER, mobile=contact.mobile, ending=ending, number=number)
         )
         return True
 

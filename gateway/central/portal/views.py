@@ -26,10 +26,9 @@ from gateway.central.portal.view_models import (
 )
 from gateway.contract.messages import Balance
 from gateway.errors import UsageError
-from mapping.account import AccountNumber, LegacyNumber
 from mapping.directory import NumberKind
-from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
+from mapping.typed import TypedNumber, account_of
 from protocols.clock import NowSource
 from protocols.session import Clock
 
@@ -73,20 +72,7 @@ class Views:
 
     def find_account(self, typed: str, kind: NumberKind | None = None) -> str | None:
         """Return an account id by a typed number; None when unknown, unreadable, or both old and new of two."""
-        snapshot = self._snapshot()
-        found = set()
-        for wanted, parse in (
-            (NumberKind.ACCOUNT, AccountNumber.parse),
-            (NumberKind.LEGACY, LegacyNumber.parse),
-        ):
-            if kind not in (None, wanted):
-                continue
-            try:
-                found.add(snapshot.account_by_number(wanted, str(parse(typed).number)))
-            except NumberRefused:
-                continue
-        found.discard(None)
-        return found.pop() if len(found) == 1 else None
+        return account_of(self._snapshot(), TypedNumber.of(typed), kind)
 
     def account_names(self, account_id: str) -> tuple[str | None, str | None]:
         """Return an account's 10-digit and legacy number."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import Contact, ContactStore
 from gateway.central.portal.otp import ConsoleSender, OneTimeCodes
 from gateway.central.portal.views import Views
@@ -29,7 +30,6 @@ from gateway.contract.messages import (
     Status,
 )
 from gateway.web.app import THIS_MACHINE, create_app
-from gateway.web.asking import AskingLimits
 from gateway.web.site import Site
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
@@ -333,6 +333,7 @@ def town(
     folder: Path,
     *,
     token: str | None = None,
+    number_token: str | None = None,
     show: Callable[[str], None] | None = None,
     seed: bool = True,
     site: Site = THIS_MACHINE,
@@ -361,7 +362,15 @@ def town(
         )
         otp = OneTimeCodes(clock=clock, sender=ConsoleSender(show or codes.append))
         app = create_app(
-            views, contacts, otp, clock=clock, secret=SECRET, operator_token=token, site=site, limits=limits
+            views,
+            contacts,
+            otp,
+            clock=clock,
+            secret=SECRET,
+            operator_token=token,
+            number_token=number_token,
+            site=site,
+            limits=limits,
         )
         try:
             yield Town(folder, clock, directory, ledger, writer, contacts, views, codes, app, otp)
