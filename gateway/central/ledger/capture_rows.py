@@ -70,7 +70,9 @@ def _held(connection: Connection, of: Table, ids: Sequence[str]) -> list[Capture
 
 @lru_cache(maxsize=1_024)
 def _selection(name: str, count: int, dialect: Dialect) -> str:
-    one = f"({', '.join([marks(dialect)] * len(PLACE))})"
+    # PostgreSQL takes what stands in a list of values for text unless it is told.
+    whole = f"CAST({marks(dialect)} AS BIGINT)"
+    one = f"({', '.join([whole] * len(PLACE))})"
     wanted = f"WITH wanted(m, p, a, o) AS (VALUES {', '.join([one] * count)})"
     columns = ", ".join(f"c.{quoted}" for quoted in map(dialect.identifier_preparer.quote, NAMES))
     same = "c.meter = w.m AND c.profile = w.p AND c.at = w.a AND c.occurrence = w.o"

@@ -233,7 +233,7 @@ def _texts(connection: Connection, of: Table, keys: set[str | None]) -> dict[str
     missing = sorted(key for key in keys if key is not None and key not in held)
     for some in in_chunks(missing):
         query = select(of.c.key, of.c.text).where(of.c.key.in_(some))
-        held.update({key: text for key, text in connection.execute(query)})
+        held.update((row.key, row.text) for row in connection.execute(query))
     return held
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection, Table, select
 
 from gateway.central.ledger.bulk import write
 from gateway.central.ledger.database import in_chunks
-from gateway.central.ledger.packing import Form, Stamp
+from gateway.central.ledger.packing import Form, Stamp, shared_key
 from gateway.central.ledger.schema import forms, meters, profiles, stamps
-from gateway.contract.blocks import canonical
 
 T = TypeVar("T", str, Form, Stamp)
 AT_HAND: Final = 50_000
@@ -22,7 +20,7 @@ NUMBERS: Final = "numbers"
 """Under this name a connection has those that it saw; `Database` forgets them where a transaction is undone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # generic, which slots do not go with
 class Numbered(Generic[T]):
     """One kind of thing that has numbers: its table, and how it is made of a row without number and key."""
 
@@ -52,12 +50,15 @@ class Numbered(Generic[T]):
 
     def _numbers(self, connection: Connection, wanted: Iterable[T], *, anew: bool) -> dict[T, int]:
         held, _ = self._at_hand(connection)
-        missing = {self._key(one): one for one in wanted if one not in held}
+        missing: dict[str, T] = {shared_key(one): one for one in wanted if one not in held}
         if not missing:
             return held
         self._find(connection, missing)
         if anew and missing:
-            rows = [(key, *(missing[key] if self.names else ())) for key in sorted(missing)]
+            rows: list[tuple[Any, ...]] = []
+            for key in sorted(missing):
+                one: Any = missing[key]
+                rows.append((key, *one) if self.names else (key,))
             write(connection, self.table, ("key", *self.names), rows, unless="key")
             self._find(connection, missing)
         return held
@@ -68,11 +69,6 @@ class Numbered(Generic[T]):
         for some in in_chunks(list(missing)):
             for number, key in connection.execute(select(c.number, c.key).where(c.key.in_(some))):
                 self._keep(connection, number, missing.pop(key))
-
-    def _key(self, one: T) -> str:
-        if isinstance(one, str):
-            return one
-        return blake2b(canonical(list(one)), digest_size=16).hexdigest()
 
     def _at_hand(self, connection: Connection) -> tuple[dict[T, int], dict[int, T]]:
         kinds: dict[str, Any] = connection.info.setdefault(NUMBERS, {})

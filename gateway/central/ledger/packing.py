@@ -86,6 +86,13 @@ class Stamp(NamedTuple):
     holders: str | None
 
 
+def shared_key(one: str | Form | Stamp) -> str:
+    """Return the key under which something that many captures share is stored."""
+    if isinstance(one, str):
+        return one
+    return blake2b(canonical(list(one)), digest_size=16).hexdigest()
+
+
 class PackedRow(NamedTuple):
     """A row before meter, profile, form and stamp have their numbers. `moved_to` is the instant that a verdict gave."""
 

@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, not_, select, update
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, columns, put, records
 from gateway.central.ledger.schema import read_again
+from gateway.central.ledger.standing import Standing, standing
+from mapping.instants import instant
 
 STORED: Final = ("block_load", "daily", "billing", "events")
 """Profiles that a meter keeps; what was read as it was then cannot be read again."""
