@@ -4,11 +4,11 @@ PY := .venv/bin/python
 SETUP := deploy/setup.sh
 
 # Tests that need a program beside Python; `make check` leaves them and the longest out (markers in pyproject.toml).
-ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or faketime or systemd or peers or slow)
+ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or curl or faketime or systemd or peers or slow)
 WORKERS ?= 4
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule soak-weeks fuzz clean
+.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule soak-weeks kanpur fuzz clean
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
@@ -23,6 +23,7 @@ help:
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make soak-rule   100,000 captures: the directory against a consumer that hears messages only"
 	@echo "make soak-weeks   four simulated weeks of mishaps on both protocols: each interval is there once or declared"
+	@echo "make kanpur  six weeks of a city with a re-key that goes wrong: hours (ARGS=--quick: a minute)"
 	@echo "make fuzz    a million mutated frames of DLMS, and one of Modbus"
 	@echo "make clean   remove environments and caches"
 
@@ -89,6 +90,10 @@ soak-weeks:
 soak-rule:
 	@$(SETUP) dev
 	@$(PY) -m tests.support.rule_model 100000 $(ARGS)
+
+kanpur:
+	@$(SETUP) test
+	@$(PY) bench/kanpur.py $(ARGS)
 
 soak-simulator:
 	@$(SETUP) test

@@ -57,7 +57,7 @@ if [ "$want" = peers ] || [ "$want" = test ]; then
 fi
 
 if [ "$want" = test ]; then
-  debian mosquitto influxdb victoria-metrics socat chromium fonts-noto-core systemd nginx-light caddy libfaketime postgresql-15
+  debian mosquitto influxdb victoria-metrics socat chromium fonts-noto-core systemd nginx-light caddy libfaketime postgresql-15 curl
 fi
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv ||

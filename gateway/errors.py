@@ -11,6 +11,7 @@ GatewayError
 │   └── PeerRefusedData  the peer will never take this data: it is set aside with the reason
 ├── TurnMissed         a line was not free in time: try again, or wait longer
 ├── ContractError      a message breaks the contract: the sender; kept aside, counted
+├── AccessDenied       whoever asks: log in, or ask somebody who may
 └── UsageError         the person at the command line
 """
 
@@ -73,6 +74,12 @@ class TurnMissed(GatewayError):
 
 class ContractError(GatewayError):
     """A message breaks the contract."""
+
+
+class AccessDenied(GatewayError):
+    """Nobody is logged in, or whoever is may not do this."""
+
+    exit_code = 6
 
 
 class UsageError(GatewayError):

@@ -22,10 +22,16 @@ _MADE: Final[dict[type, type[Form]]] = {
 
 
 class Accounts:
-    """Finds the accounts that forms name in a directory; `new_id` makes the id of one that is to be made."""
+    """Finds the accounts that forms name in a directory; `new_id` makes the id of one that is to be made.
 
-    def __init__(self, snapshot: DirectorySnapshot, new_id: Callable[[], str] = new_account_id) -> None:
+    Ids of our `own` are not looked for: a change set that was kept may make their account itself.
+    """
+
+    def __init__(
+        self, snapshot: DirectorySnapshot, new_id: Callable[[], str] = new_account_id, *, own: bool = False
+    ) -> None:
         self._snapshot = snapshot
+        self._own = own
         self.new_account = new_id
 
     def account(self, given: OfAccount) -> str:
@@ -34,7 +40,7 @@ class Accounts:
         if given.account_id is not None:
             if numbers:
                 raise ChangeRefused("ACCOUNT", "name the account by its id or by its numbers, not by both")
-            if not (
+            if not self._own and not (
                 self._snapshot.namings(given.account_id) or self._snapshot.usage_points_of(given.account_id)
             ):
                 raise ChangeRefused("ACCOUNT", f"no account has the id {given.account_id!r}")
@@ -66,10 +72,17 @@ def read_forms(given: object) -> list[AnyForm]:
 
 
 def changes_of(
-    forms: Iterable[Form], snapshot: DirectorySnapshot, new_id: Callable[[], str] = new_account_id
+    forms: Iterable[Form],
+    snapshot: DirectorySnapshot,
+    new_id: Callable[[], str] = new_account_id,
+    *,
+    own: bool = False,
 ) -> list[Change]:
-    """Return the changes that forms stand for in this directory; ChangeRefused names the form by its place, from 1."""
-    accounts = Accounts(snapshot, new_id)
+    """Return the changes that forms stand for in this directory; ChangeRefused names the form by its place, from 1.
+
+    `own` as `Accounts` takes it.
+    """
+    accounts = Accounts(snapshot, new_id, own=own)
     found: list[Change] = []
     for number, form in enumerate(forms, 1):
         try:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from operator import itemgetter
+from typing import NamedTuple
 
-from mapping.attribution import Stand
-from mapping.directory import AttributionSpan, Holder, NamingChange, NumberKind, Unattributed
+from mapping.attribution import FOREVER, Stand
+from mapping.directory import (
+    Attribute,
+    AttributeKind,
+    AttributionSpan,
+    Holder,
+    NamingChange,
+    NumberKind,
+    Unattributed,
+)
 from mapping.errors import ChangeRefused
-from mapping.rows import in_batches
+from mapping.rows import in_batches, is_visible
 from mapping.snapshot import DirectorySnapshot
 
 
@@ -70,6 +79,38 @@ def naming_changes(
                 was, now = snapshot.name(account, kind, old), snapshot.name(account, kind, new)
                 if was != now:
                     yield NamingChange(account_id=account, kind=kind, old=was, new=now, version=new)
+
+
+class AttributeChange(NamedTuple):
+    """From `start` to `end` (None: open) an attribute of a usage point is `new`, and was `old` (None: not known)."""
+
+    usage_point: str
+    kind: AttributeKind
+    start: datetime
+    end: datetime | None
+    old: str | None
+    new: str | None
+
+
+def attribute_changes(snapshot: DirectorySnapshot, old: int, new: int) -> Iterator[AttributeChange]:
+    """Yield the spans in which an attribute differs between two versions."""
+    rows = snapshot.rows
+    for some in in_batches(snapshot.touched(old, new).described):
+        rows.expect(described=some)
+        for point in some:
+            for kind in AttributeKind:
+                own = [row for row in rows.attributes(point) if row.kind is kind]
+                before, after = ([row for row in own if is_visible(row, v)] for v in (old, new))
+                edges = {t for row in (*before, *after) for t in (row.valid_from, row.valid_to or FOREVER)}
+                for start, end in pairwise(sorted(edges)):
+                    was, now = _value_at(before, start), _value_at(after, start)
+                    if was != now:
+                        open_end = None if end == FOREVER else end
+                        yield AttributeChange(point, kind, start, open_end, was, now)
+
+
+def _value_at(rows: Iterable[Attribute], at: datetime) -> str | None:
+    return next((r.value for r in rows if r.valid_from <= at < (r.valid_to or FOREVER)), None)
 
 
 def _pieces(

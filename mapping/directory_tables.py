@@ -50,10 +50,10 @@ from mapping.instants import instant, micros
 from mapping.rows import in_batches
 from mapping.store_life import StoreLife
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it.
 4: `attribute`; rows of no length beside one that begins at the same instant. 5: legacy numbers by what remains of them
-without separators."""
+without separators. 6: `proposal`."""
 NEVER: Final = 2**62
 """Stands for an open end where one is compared: later than any instant."""
 AT_ONCE: Final = 500
@@ -134,6 +134,22 @@ FOLDED: Final[ColumnElement[str]] = literal_column(
     reduce(lambda inner, sign: f"replace({inner}, '{sign}', '')", SEPARATORS, "number"), Text()
 )
 """`mapping.characters.folded` of a naming's number: written out, since SQLite uses an index for the same words only."""
+
+
+# Change sets that wait for a second person (`mapping.proposals`).
+proposal = Table(
+    "proposal",
+    META,
+    Column("fingerprint", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("at", Whole, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("meters", Integer, nullable=False),
+    Column("accounts", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    sqlite_strict=True,
+)
 
 
 def _where(condition: Any) -> dict[str, Any]:

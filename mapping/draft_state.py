@@ -20,7 +20,7 @@ from mapping.directory import (
     RowT,
 )
 from mapping.errors import ChangeRefused
-from mapping.instants import AHEAD, FIRST_YEAR
+from mapping.instants import AHEAD, FIRST_YEAR, IST
 from mapping.snapshot import DirectorySnapshot
 from mapping.snapshot_json import MAX_NAME, in_order
 
@@ -136,15 +136,15 @@ class DraftState:
         """
         if at.utcoffset() is None:
             raise ChangeRefused("TIME", f"{what}: {at} has no zone: write +05:30 or Z behind it")
-        if at.year < FIRST_YEAR or at > self.change.at + AHEAD:
-            at = at.astimezone(UTC)
+        local = at.astimezone(IST)
+        if local.year < FIRST_YEAR or at > self.change.at + AHEAD:
             if any(at in (row.valid_from, row.valid_to) for row in known):
-                return at
+                return at.astimezone(UTC)
             early = f"nothing of ours is older than {FIRST_YEAR}: was it the time of a clock without battery?"
             late = f"it is more than a year after {self.change.at:%Y-%m-%d}: look at the year"
             raise ChangeRefused(
                 "DATE_IMPOSSIBLE",
-                f"{what}: {at:%Y-%m-%d %H:%M} UTC cannot be: {early if at.year < FIRST_YEAR else late}",
+                f"{what}: {local:%Y-%m-%d %H:%M} IST cannot be: {early if local.year < FIRST_YEAR else late}",
             )
         return at.astimezone(UTC)
 

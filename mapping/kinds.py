@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
 )
+from pydantic import AwareDatetime as AnyAwareDatetime
 
 from mapping import changes
 from mapping.account import AccountNumber, LegacyNumber, MeterId
@@ -39,6 +39,12 @@ def _exact(given: object) -> object:
     return given
 
 
+def _dated(given: object) -> object:
+    if isinstance(given, float | int):  # a number may be seconds or milliseconds, and of which day one begins
+        raise ValueError("write the time with its offset, for example 2026-11-23T10:00:00+05:30")  # noqa: TRY004
+    return given
+
+
 def _meter(text: str) -> str:
     return str(MeterId.parse(text))
 
@@ -46,6 +52,7 @@ def _meter(text: str) -> str:
 Meter = Annotated[str, StringConstraints(max_length=64), AfterValidator(_meter)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 Given = Annotated[str, StringConstraints(max_length=64)]
+AwareDatetime = Annotated[AnyAwareDatetime, BeforeValidator(_dated)]
 Exact = Annotated[Decimal, BeforeValidator(_exact)]
 
 

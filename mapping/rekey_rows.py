@@ -13,9 +13,9 @@ from typing import NamedTuple
 from mapping.account import AccountNumber, LegacyNumber, NumberSource
 from mapping.errors import NumberRefused
 from mapping.files import DATE_LIKE, has_zone
-from mapping.instants import AHEAD, FIRST_YEAR, micros
+from mapping.instants import AHEAD, FIRST_YEAR, IST, micros
 from mapping.row_verdicts import Verdict
-from mapping.senders import IST, Sender
+from mapping.senders import Sender
 from mapping.sheets import SheetRow
 
 RELATIONS = ("", "stays", "splits", "merges")

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 
 from mapping.errors import FileRefused
 from mapping.files import write_whole
+from mapping.instants import IST
 from mapping.sheets import ENCODINGS, SEPARATORS, Dress
 
 COLUMNS = (
@@ -55,8 +56,6 @@ DATES = {
 """How a sender may be declared to write dates; without that only ISO 8601 and 05-Apr-2026 are read."""
 MAX_SENDERS = 1_000
 """Profiles in the file."""
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
-"""Indian time: a day without a zone begins at its midnight."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _PREFIX = re.compile(r"[A-Z]{2,8}")
 _BETWEEN = re.compile(r"[\s._-]+")

@@ -101,6 +101,11 @@ class DirectoryStore:
         self._db.close()
 
     @property
+    def database(self) -> Database:
+        """The database that it lies in, for what is kept beside the directory."""
+        return self._db
+
+    @property
     def version(self) -> int:
         """The directory version in the database, another process's change sets included."""
         with self._db.reading("asking its version") as db:

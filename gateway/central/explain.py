@@ -16,6 +16,7 @@ from mapping.account import MeterId
 from mapping.directory import AccountNames, ChangeSet, Holding, Installation, Naming
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
+from mapping.timeline import MeterTimeline
 from protocols.reading import ProfileName
 
 
@@ -146,7 +147,7 @@ def _delivery(
     seq = acknowledged[capture.journal]
     return ExplainedCapture(
         capture=capture,
-        accounts=tuple(attributed(capture, snapshot)),
+        accounts=tuple(attributed(capture, MeterTimeline(snapshot, capture.meter))),
         stamped=capture.message.attributions,
         in_force=in_force,
         acknowledged=capture.seq <= seq,

@@ -14,6 +14,7 @@ class Exit(IntEnum):
     CONFIG = 3
     PEER = 4
     JOURNAL = 5
+    DENIED = 6
 
     @property
     def meaning(self) -> str:
@@ -28,4 +29,5 @@ _MEANINGS = {
     Exit.CONFIG: "the configuration or a secret is wrong",
     Exit.PEER: "a meter, line, broker or server did not do its part",
     Exit.JOURNAL: "the journal or a store cannot be used",
+    Exit.DENIED: "nobody is logged in, or whoever is may not do this",
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import getpass
+import os
+import pwd
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,11 +70,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def user() -> str:
-    """Return who gives the command, for the directory's record."""
+    """Return who gives the command, as the kernel knows it: what the environment says of a user proves nothing."""
+    number = os.geteuid()
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # a container's user may have no name
+        return f"uid {number}"
 
 
 def purpose(of: str | None) -> str:

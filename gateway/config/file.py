@@ -184,11 +184,15 @@ class DirectorySection(Section):
 
     Any of the keys of `verify_key_ref` and `verify_key_refs` may have signed: with the next key beside the present one,
     central's key is changed without a gap (docs/operator.md).
+
+    A change set of more than `approve_above` changes, asked for over the API or by another system, waits for a second
+    person (docs/api.md); so does a command's that touches more meters or accounts (docs/directory.md).
     """
 
     signing_key_ref: Name | None = None
     verify_key_ref: Name | None = None
     verify_key_refs: Annotated[tuple[Name, ...], Field(max_length=4)] = ()
+    approve_above: Annotated[int, Field(ge=0, le=1_000_000)] = 100
 
     def verify_refs(self) -> tuple[str, ...]:
         """Return the keys of which any may have signed."""

@@ -26,7 +26,10 @@ class WebSection(Section):
     `X-Forwarded-Proto` count. Whole headers must come within `header_seconds`, a form's body within
     `body_seconds`; `connections_per_address` are open at once from one client, and `asks_per_address` codes
     may be asked for behind one address in 15 minutes (a mobile operator has thousands behind one).
-    `number_token_ref` is the secret of the provider that hands over people's SMS and calls about their number.
+    `number_token_ref` is the secret of the provider that hands over people's SMS and calls about their number. Other
+    systems may prove who they are by a client certificate: where TLS is spoken here, one that `client_ca_file` issued;
+    behind a trusted proxy, the one it saw and writes, as PEM or SHA-256, into `client_certificate_header`
+    (docs/api.md).
     `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
     only); with `none` nobody can log in until an SMS adapter is there.
     """
@@ -37,6 +40,8 @@ class WebSection(Section):
     trusted_proxies: tuple[str, ...] = ()
     cert_file: Path | None = None
     key_file: Path | None = None
+    client_ca_file: Path | None = None
+    client_certificate_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,63}$")] | None = None
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
     number_token_ref: Name | None = None
@@ -102,6 +107,16 @@ def check_web(web: WebSection, roles: Collection[str]) -> Iterator[tuple[Trail, 
         yield ("web", "key_file"), "TLS needs both files: name `cert_file`, too"
     if web.key_file is None and tls:
         yield ("web", "cert_file"), "TLS needs both files: name `key_file`, too"
+    if web.client_ca_file is not None and not tls:
+        yield (
+            ("web", "client_ca_file"),
+            "client certificates are seen with TLS only: name `cert_file` and `key_file`",
+        )
+    if web.client_certificate_header is not None and not web.trusted_proxies:
+        yield (
+            ("web", "client_certificate_header"),
+            "anybody could write this header: name the proxy that does, in `trusted_proxies`",
+        )
     if not is_loopback(web.host):
         if not tls:
             yield (

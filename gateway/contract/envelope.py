@@ -18,6 +18,8 @@ from gateway.contract.messages import (
     CarriedOver,
     CountersReserved,
     DirectoryRequest,
+    HistoryAnswer,
+    HistoryRequest,
     Identifier,
     KeysEscrowed,
     KeysGiven,
@@ -83,6 +85,8 @@ TYPE_OF: dict[type[Message], str] = {
     KeysRequest: f"{_PREFIX}.keys.request.v2",
     KeysGiven: f"{_PREFIX}.keys.given.v2",
     KeysMissing: f"{_PREFIX}.keys.missing.v2",
+    HistoryRequest: f"{_PREFIX}.history.request.v2",
+    HistoryAnswer: f"{_PREFIX}.history.answered.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
@@ -110,6 +114,8 @@ SCHEMA_OF: dict[type[Message], str] = {
     KeysRequest: "keys-request",
     KeysGiven: "keys-given",
     KeysMissing: "keys-missing",
+    HistoryRequest: "history-request",
+    HistoryAnswer: "history-answer",
 }
 """File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 

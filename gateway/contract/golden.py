@@ -18,6 +18,9 @@ from gateway.contract.messages import (
     ClockStatus,
     DirectoryPart,
     DirectoryRequest,
+    HistoryAnswer,
+    HistoryRequest,
+    JournalStored,
     KeysEscrowed,
     KeysGiven,
     KeysMissing,
@@ -110,6 +113,31 @@ def _single() -> dict[str, bytes]:
             ReplayRequest(journal=JOURNAL, first=48, last=56, consumer="billing"),
             f"{JOURNAL}/replay/48-56",
             billing,
+        ),
+        "history-request": (
+            HistoryRequest(
+                consumer="billing", request="first-load", what="readings", since=AT, after="GEN:12345678"
+            ),
+            "billing/history/first-load/2",
+            billing,
+        ),
+        "history-answer": (
+            HistoryAnswer(
+                consumer="billing",
+                request="first-load",
+                messages=("standing/3.9f2c01ab/8/GEN:12345679/ever", f"{JOURNAL}/41-42@first-load"),
+            ),
+            "history/billing/first-load/2",
+            central,
+        ),
+        "history-journals": (
+            HistoryAnswer(
+                consumer="billing",
+                request="journals",
+                journals=(JournalStored(journal=JOURNAL, gateway=GATEWAY, seq=47),),
+            ),
+            "history/billing/journals/1",
+            central,
         ),
         "directory-request": (wanted, f"{GATEWAY}/directory/7", edge),
         "directory-part": (signed, f"{GATEWAY}/directory/5/1", central),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -15,7 +15,7 @@ MAX_TOPIC = 1024
 _GATEWAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}", re.ASCII)
 _ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
-_RESERVED = frozenset({"attributions", "accounts", "verdicts"})
+_RESERVED = frozenset({"attributions", "accounts", "verdicts", "history"})
 
 TopicVersion = Literal[1, 2]
 
@@ -45,10 +45,13 @@ class TopicKind(StrEnum):
     ATTRIBUTIONS = "attributions"
     VERDICTS = "verdicts"
     BALANCE = "balance"
+    HISTORY_REQUEST = "history/request"
+    HISTORY_ANSWER = "history/answer"
 
 
 _OF_ALL = frozenset({TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS})
 _BY_CONSUMER = frozenset({TopicKind.ACKS, TopicKind.REPLAY})
+_HISTORY = {"request": TopicKind.HISTORY_REQUEST, "answer": TopicKind.HISTORY_ANSWER}
 NEW_IN_2 = frozenset(
     {
         TopicKind.STATUS_CHANGES,
@@ -61,12 +64,14 @@ NEW_IN_2 = frozenset(
         TopicKind.KEYS_ESCROW,
         TopicKind.KEYS_RECEIPTS,
         TopicKind.VERDICTS,
+        TopicKind.HISTORY_REQUEST,
+        TopicKind.HISTORY_ANSWER,
     }
 )
 _AFTER_GATEWAY = {
     tuple(kind.value.split("/")): kind
     for kind in TopicKind
-    if kind not in {TopicKind.READINGS, TopicKind.BALANCE, *_OF_ALL}
+    if kind not in {TopicKind.READINGS, TopicKind.BALANCE, *_OF_ALL, *_HISTORY.values()}
 }
 
 
@@ -107,11 +112,13 @@ def topic_level(gateway: str) -> str:
 class Topics:
     """Builds and parses topics under one root, for example `Topics("kanpur")`.
 
-    `version` is that of the contract whose topics are built; `parse` reads those of both.
+    `version` is that of the contract whose topics are built; `parse` reads those of both. With `of_consumer` they are
+    the topics of what this consumer alone is told again: those below `history/{consumer}` (see `history`).
     """
 
     root: str
     version: TopicVersion = 2
+    of_consumer: str | None = None
 
     def __post_init__(self) -> None:
         if not _ROOT.fullmatch(self.root):
@@ -123,7 +130,20 @@ class Topics:
     @property
     def base(self) -> str:
         """`{root}/v2`."""
-        return f"{self.root}/v{self.version}"
+        own = "" if self.of_consumer is None else f"/history/{_level(self.of_consumer)}"
+        return f"{self.root}/v{self.version}{own}"
+
+    def history(self, consumer: str) -> Topics:
+        """Return the topics of what central sends again to one consumer: `history/{consumer}/{gateway}/readings/…`."""
+        return replace(self, version=2, of_consumer=consumer)
+
+    def history_request(self, consumer: str) -> str:
+        """`history/{consumer}/request`: the broker's access rules bind the consumer."""
+        return f"{self.history(consumer).base}/request"
+
+    def history_answer(self, consumer: str) -> str:
+        """`history/{consumer}/answer`."""
+        return f"{self.history(consumer).base}/answer"
 
     def of_version(self, version: TopicVersion) -> Topics:
         """Return the topics of that version of the contract under the same root."""
@@ -238,10 +258,14 @@ class Topics:
             return f"{self.base}/+/{kind.value}/+"
         if kind is TopicKind.BALANCE:
             return f"{self.base}/accounts/+/balance"
+        if kind in _HISTORY.values():
+            return f"{self.base}/history/+/{kind.value.removeprefix('history/')}"
         return f"{self.base}/+/{kind.value}"
 
     def parse(self, topic: str) -> TopicName:
         """Return what a topic is; ContractError when it is none of this contract."""
+        if self.of_consumer is not None:
+            return self._parse_own(topic, self.of_consumer)
         prefix = f"{self.root}/v"
         version = _VERSIONS.get(topic[len(prefix) : len(prefix) + 2])
         if len(topic) > MAX_TOPIC or not topic.startswith(prefix) or version is None:
@@ -251,6 +275,16 @@ class Topics:
         if name is None or (version == 1 and name.kind in NEW_IN_2):
             raise ContractError(f"topic {topic[:200]!r} is not in version {version} of the contract")
         return name
+
+    def _parse_own(self, topic: str, consumer: str) -> TopicName:
+        """Read a topic below `history/{consumer}`."""
+        own, whole = f"{self.base}/", Topics(self.root)
+        if not topic.startswith(own):
+            raise ContractError(f"topic {topic[:200]!r} is not under {own}")
+        rest = topic.removeprefix(own)
+        if rest in _HISTORY:
+            return TopicName(_HISTORY[rest], consumer=consumer)
+        return replace(whole.parse(f"{whole.base}/{rest}"), consumer=consumer)
 
     def _by_consumer(self, gateway: str, kind: TopicKind, consumer: str) -> str:
         of_gateway = f"{self._of(gateway)}/{kind.value}"
@@ -267,6 +301,8 @@ _VERSIONS: dict[str, TopicVersion] = {"1/": 1, "2/": 2}
 def _name(first: str, rest: list[str], version: TopicVersion) -> TopicName | None:
     if not rest:
         return next((TopicName(kind, version=version) for kind in _OF_ALL if kind.value == first), None)
+    if version > 1 and first == "history" and len(rest) == 2 and rest[1] in _HISTORY:
+        return TopicName(_HISTORY[rest[1]], consumer=rest[0]) if _LEVEL.fullmatch(rest[0]) else None
     if first == "accounts" and len(rest) == 2 and rest[1] == "balance" and _LEVEL.fullmatch(rest[0]):
         return TopicName(TopicKind.BALANCE, account_id=rest[0], version=version)
     if version > 1:

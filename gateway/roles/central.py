@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.central.directory.service import DirectoryService
+from gateway.central.history.pages import HistoryPages
+from gateway.central.history.service import HistoryService
 from gateway.central.intake.service import Central
 from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.times import TimeService
@@ -49,6 +51,8 @@ class CentralRole:
             signing_key=signing_key,
             clock=clock,
         )
+        topics = Topics(config.mqtt.root)
+        pages = HistoryPages(ledger, self.service.present, topics, clock)
         self.keys = key_desk(config, clock, ledger, files, signing_key)
         self.central = Central(
             settings=settings,
@@ -61,6 +65,7 @@ class CentralRole:
                 ledger=ledger, topics=Topics(config.mqtt.root), clock=clock, standing=self.service.standing
             ),
             keys=self.keys,
+            history=HistoryService(pages, topics, clock),
             times=TimeAnswers(root=config.mqtt.root, key=signing_key, clock=clock, host=machine_name()),
         )
 

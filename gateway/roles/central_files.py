@@ -66,6 +66,11 @@ class CentralFiles:
         """Return the path of the sealed keys of meters."""
         return self.folder / "keys.db"
 
+    @property
+    def office(self) -> Path | str:
+        """Return where staff, tokens, change sets and the audit trail are: beside the directory, or in its database."""
+        return self.url or self.folder / "office.db"
+
     def made(self) -> CentralFiles:
         """Return these files after making their folder, private."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

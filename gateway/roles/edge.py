@@ -114,7 +114,7 @@ class EdgeRole:
             from gateway.roles.influx import influx_follower
 
             self.follower = influx_follower(config, config.influx, self._secrets)
-        appender = ReadingAppender(journal, lambda: self._directory, clock)
+        self.appender = appender = ReadingAppender(journal, lambda: self._directory, clock)
         pushing = pushing_meters(config, lines) if config.push is not None else []
         layouts = PushLayouts(clock, pushing)
         backfill = timedelta(days=config.schedule.backfill_days)

@@ -1,4 +1,4 @@
-"""The portal put together: central's files, read only, and the pages."""
+"""The portal put together: the pages, which read central's files, and the API, which changes the directory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from datetime import timedelta
 import structlog
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.office.answers import Answers
+from gateway.central.office.change_sets import ChangeSetDesk
+from gateway.central.office.office import Office
 from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
@@ -19,6 +22,9 @@ from gateway.central.portal.views import Views
 from gateway.config.file import Config
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
+from gateway.timekeeping.clock import EvidenceClock
+from gateway.web.api import create_api
+from gateway.web.api_access import Door
 from gateway.web.app import create_app
 from gateway.web.connections import ConnectionLimits
 from gateway.web.server import serve, tls_context
@@ -46,7 +52,7 @@ class PortalRole:
 async def portal_role(
     config: Config, clock: Clock, sender: CodeSender | None = None
 ) -> AsyncIterator[PortalRole]:
-    """Serve the pages while the block runs; reads central's files only.
+    """Serve the pages and the API while the block runs, on central's files.
 
     `sender` carries one-time codes in place of what [web] `codes` names.
     """
@@ -62,7 +68,7 @@ async def portal_role(
     protocols = {meter.meter: "DLMS" if meter.dlms else "Modbus" for meter in config.meters}
     wall_clock = SystemClock()  # people log in by the real time, whatever time a simulation shows
     try:
-        with DirectoryStore(files.directory) as directory:
+        with DirectoryStore(files.directory) as directory, Office(files.office, files.folder) as office:
             views = Views(
                 ledger,
                 directory.snapshot,
@@ -70,6 +76,19 @@ async def portal_role(
                 silent_after=timedelta(seconds=max(7200, 3 * config.schedule.instantaneous)),
                 protocol_of=protocols.get,
                 wall=wall_clock,
+            )
+            desk = ChangeSetDesk(
+                office,
+                directory,
+                now=wall_clock.now,
+                sure=EvidenceClock().disciplined,
+                approve_above=config.directory.approve_above,
+            )
+            door = Door(
+                office=office,
+                clock=wall_clock,
+                header=web.client_certificate_header,
+                trusted=web.trusted_proxies,
             )
             app = create_app(
                 views,
@@ -81,13 +100,16 @@ async def portal_role(
                 number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
                 limits=AskingLimits(web.asks_per_address),
+                api=create_api(desk, Answers(office.database), door),
             )
             limits = ConnectionLimits(
                 header_seconds=web.header_seconds,
                 body_seconds=web.body_seconds,
                 per_address=web.connections_per_address,
             )
-            tls = tls_context(web.cert_file, web.key_file) if web.cert_file and web.key_file else None
+            tls = None
+            if web.cert_file and web.key_file:
+                tls = tls_context(web.cert_file, web.key_file, web.client_ca_file)
             async with serve(
                 app, web.host, web.port, tls=tls, trusted_proxies=web.trusted_proxies, limits=limits
             ) as port:
@@ -124,7 +146,7 @@ def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
             problems.append((("web", field), f"{problem}: `openssl rand -base64 32` makes one"))
     if web.cert_file is not None and web.key_file is not None:
         try:
-            tls_context(web.cert_file, web.key_file)
+            tls_context(web.cert_file, web.key_file, web.client_ca_file)
         except ConfigError as error:
             problems.append((("web", "cert_file"), str(error)))
     return problems

@@ -15,6 +15,7 @@ from gateway.central.portal.contacts import ContactStore
 from gateway.central.portal.lookup import NumberLookup
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
+from gateway.web.api import PATH
 from gateway.web.consumer import consumer_routes
 from gateway.web.knowing import knowing_routes
 from gateway.web.number_doors import number_doors
@@ -41,13 +42,14 @@ def create_app(
     number_token: str | None = None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
+    api: FastAPI | None = None,
 ) -> FastAPI:
     """Return the application.
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
-    calls is answered. `site` says what people type.
+    calls is answered. `site` says what people type; `api` is what answers under /v1.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -62,6 +64,9 @@ def create_app(
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
     app.include_router(operator_routes(pages, views, operator_token))
+
+    if api is not None:  # after the routes that have paths of their own below it
+        app.mount(PATH, api)
 
     @app.get("/")
     async def choose(request: Request) -> Response:

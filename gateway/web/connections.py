@@ -7,6 +7,8 @@ for ever. h11 has no clock. So this protocol watches at which stage a connection
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import ssl
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address, ip_network
@@ -114,6 +116,13 @@ class OpenConnections:
         return len(self._all)
 
 
+def _client_certificate(transport: asyncio.Transport) -> str | None:
+    """Return the SHA-256 of the certificate that a client proved to have, None without one."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    return None if shown is None else hashlib.sha256(shown).hexdigest()
+
+
 class GuardedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 connection with a deadline at each stage."""
 
@@ -126,6 +135,10 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Count the connection and wait for its first headers."""
         super().connection_made(transport)
+        # Each request finds them in its state: whom TLS proved, and who is at the other end, a proxy or not.
+        self.app_state = {**self.app_state, "peer": self.client[0] if self.client else ""}
+        if (digest := _client_certificate(transport)) is not None:
+            self.app_state["client_certificate"] = digest
         self._open.admit(self, self.client[0] if self.client else "")
         self._enter(Stage.HEADER)
 

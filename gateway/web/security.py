@@ -22,6 +22,9 @@ MAX_REVOKED = 20_000
 """Sessions that were logged out, remembered at once."""
 MAX_BODY = 16 * 1024
 """Octets of a posted form; ours have some hundreds."""
+MAX_API_BODY = 4 * 1024 * 1024
+"""Octets of a change set: 10,000 changes have some two million."""
+API_PATH = "/v1/directory/"
 MAX_TOKEN = 2048
 """Characters of a signed cookie; ours have some hundreds."""
 MAX_UNDER_WAY = 64
@@ -132,7 +135,7 @@ class GuardMiddleware:
         key = client_address(Request(scope))
         self._under_way[key] += 1
         try:
-            await self._app(scope, _bounded(receive), guarded)
+            await self._app(scope, _bounded(receive, _most(scope["path"])), guarded)
         finally:
             self._under_way[key] -= 1
             if not self._under_way[key]:
@@ -146,21 +149,26 @@ class GuardMiddleware:
         ):
             return PlainTextResponse(WRONG_HOST, status_code=421)
         length = request.headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()) or int(length[:12]) > MAX_BODY:
+        if not (length.isascii() and length.isdigit()) or int(length[:12]) > _most(request.scope["path"]):
             return PlainTextResponse("too large\n", status_code=413)
         if self._under_way[client_address(request)] >= MAX_UNDER_WAY:
             return PlainTextResponse("too many at once\n", status_code=503, headers={"Retry-After": "1"})
         return None
 
 
-def _bounded(receive: Receive) -> Receive:
+def _most(path: str) -> int:
+    """Return the octets that a body may have; the API reads none before it knows who asks."""
+    return MAX_API_BODY if path.startswith(API_PATH) else MAX_BODY
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     taken = 0
 
     async def bounded() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MAX_BODY:
+        if taken > most:
             return {"type": "http.disconnect"}
         return message
 

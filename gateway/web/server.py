@@ -61,8 +61,8 @@ class _Server(uvicorn.Server):
         )
 
 
-def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Return what serves TLS with a certificate chain and its key.
+def tls_context(cert: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """Return what serves TLS with a certificate chain and its key; clients may show one that `client_ca` issued.
 
     Raises ConfigError when a file cannot be read, they do not belong together, or everybody can read the key.
     """
@@ -73,6 +73,9 @@ def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # A key under a password would have OpenSSL ask for it on the terminal.
         context.load_cert_chain(cert, key, password="")
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL  # browsers have none, and need none
     except (OSError, ValueError) as error:
         raise ConfigError(f"no TLS with {cert} and {key}: {error}") from error
     return context

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from gateway.central.directory.messages import change_messages, standing_messages
+from gateway.central.history.pages import HistoryPages
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.ledger.authority import CONFLICT
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import attributed
 from gateway.contract.envelope import parse
-from gateway.contract.messages import TimeVerdict, rfc3339
+from gateway.contract.messages import HistoryRequest, TimeVerdict, rfc3339
 from gateway.contract.messages.generation import Generation
 from gateway.contract.scenario import FIRST, GATEWAY, METER, SECOND, instant
 from gateway.contract.topics import Topics
@@ -34,7 +35,10 @@ from mapping.changes import (
 from mapping.directory import NumberKind, Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
-from tests.support.contract_schemas import FOLDER
+from mapping.timeline import MeterTimeline
+from protocols.clock import SystemClock
+from tests.support.contract_schemas import FOLDER, validate
+from tests.support.text_consumer import TextConsumer
 
 Json = dict[str, Any]
 NOW = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
@@ -207,16 +211,7 @@ def test_central_tells_what_the_scenario_says(name: str, office: Office, tmp_pat
 def test_the_ledger_ends_with_the_accounts_of_the_scenario(
     name: str, office: Office, tmp_path: Path, ledger: Ledger
 ) -> None:
-    OFFICES[name](office, tmp_path)
-    for gateway in (GATEWAY, "edge-2", GATEWAY):
-        ledger.allocations.give([METER], gateway, since=BEGUN, by="test", note="", at=BEGUN)
-    store = MessageStore(ledger, Topics("kanpur"))
-    for message in messages(name):
-        if "/readings/" in message["topic"]:
-            store.handle([ReceivedMessage(message["topic"], payload(message), NOW)])
-    said = [parse(payload(m), TimeVerdict).data for m in messages(name) if m["topic"].endswith("verdicts")]
-    for verdict in sorted(said, key=lambda one: one.version):
-        ledger.times.give([verdict])
+    stored(ledger, office, name, tmp_path)
     told = scenario(name)["steps"][-1]["ledger"]["captures"]
     assert [entry(ledger, office.snapshot, one["capture_id"]) for one in told] == [
         {member: one.get(member) for member in ("capture_id", "value_rev", "at", "accounts", "reason")}
@@ -227,11 +222,50 @@ def test_the_ledger_ends_with_the_accounts_of_the_scenario(
     assert sum(kept) == sum(map(len, aside.values()))
 
 
+def stored(ledger: Ledger, office: Office, name: str, folder: Path) -> None:
+    """Let directory and ledger have all that happens in a scenario."""
+    OFFICES[name](office, folder)
+    for gateway in (GATEWAY, "edge-2", GATEWAY):
+        ledger.allocations.give([METER], gateway, since=BEGUN, by="test", note="", at=BEGUN)
+    store = MessageStore(ledger, Topics("kanpur"))
+    for message in messages(name):
+        if "/readings/" in message["topic"]:
+            store.handle([ReceivedMessage(message["topic"], payload(message), NOW)])
+    said = [parse(payload(m), TimeVerdict).data for m in messages(name) if m["topic"].endswith("verdicts")]
+    for verdict in sorted(said, key=lambda one: one.version):
+        ledger.times.give([verdict])
+
+
+@pytest.mark.parametrize("name", OFFICES)
+def test_a_consumer_that_joins_when_all_is_over_ends_with_the_same(
+    name: str, office: Office, tmp_path: Path, ledger: Ledger
+) -> None:
+    stored(ledger, office, name, tmp_path)
+    pages = HistoryPages(
+        ledger, lambda: (office.snapshot, office.generation), Topics("kanpur"), SystemClock()
+    )
+    wanted = HistoryRequest(consumer="late", request="all", what="readings")
+    late, own = TextConsumer(), Topics("kanpur").history("late")
+    while True:
+        sent, answer = pages.page(wanted)
+        assert [json.loads(octets)["id"] for _, octets in sent] == list(answer.messages)
+        for topic, octets in sent:
+            gateway = own.parse(topic).gateway
+            message = json.loads(octets)
+            assert gateway is None or message["data"]["gateway"] == gateway
+            validate(octets)
+            late.take(message)
+        if answer.after is None:
+            break
+        wanted = wanted.model_copy(update={"after": answer.after})
+    assert late.ledger()["captures"] == scenario(name)["steps"][-1]["ledger"]["captures"]
+
+
 def entry(ledger: Ledger, directory: DirectorySnapshot, capture_id: str) -> Json:
     stored = ledger.captures.get(capture_id)
     assert stored is not None
     accounts = []
-    for mine in attributed(stored, directory):
+    for mine in attributed(stored, MeterTimeline(directory, stored.meter)):
         one = {
             "account_id": mine.account_id,
             "account_number": mine.account_number,

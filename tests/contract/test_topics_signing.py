@@ -26,6 +26,7 @@ TOPICS = Topics("state/kanpur")
 def test_topics_parse_back() -> None:
     assert TOPICS.readings("e-1", "daily") == "state/kanpur/v2/e-1/readings/daily"
     more = {TopicKind.READINGS, TopicKind.BALANCE, TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS}
+    more |= {TopicKind.HISTORY_REQUEST, TopicKind.HISTORY_ANSWER}
     for kind in set(TopicKind) - more - {TopicKind.ACKS, TopicKind.REPLAY}:
         assert TOPICS.parse(TOPICS.of("e-1", kind)) == TopicName(kind, gateway="e-1")
     assert TOPICS.parse(TOPICS.acks("e-1", "billing")) == TopicName(
@@ -40,6 +41,24 @@ def test_topics_parse_back() -> None:
     )
     assert TOPICS.parse(TOPICS.attributions()) == TopicName(TopicKind.ATTRIBUTIONS)
     assert TOPICS.parse(TOPICS.balance("acc-1")) == TopicName(TopicKind.BALANCE, account_id="acc-1")
+    assert TOPICS.history_request("billing") == "state/kanpur/v2/history/billing/request"
+    assert TOPICS.parse(TOPICS.history_request("billing")) == TopicName(
+        TopicKind.HISTORY_REQUEST, consumer="billing"
+    )
+    assert TOPICS.filter(TopicKind.HISTORY_REQUEST) == "state/kanpur/v2/history/+/request"
+    own = TOPICS.history("billing")
+    assert own.parse(TOPICS.history_answer("billing")) == TopicName(
+        TopicKind.HISTORY_ANSWER, consumer="billing"
+    )
+    assert own.parse("state/kanpur/v2/history/billing/e-1/readings/daily") == TopicName(
+        TopicKind.READINGS, gateway="e-1", profile="daily", consumer="billing"
+    )
+    assert own.filter(TopicKind.READINGS) == "state/kanpur/v2/history/billing/+/readings/+"
+    for wrong in ("history/other/e-1/events", "history/billing/request/x", "e-1/events"):
+        with pytest.raises(ContractError):
+            own.parse(f"state/kanpur/v2/{wrong}")
+    with pytest.raises(ContractError):  # what is told to one consumer again is no edge's word
+        TOPICS.parse("state/kanpur/v2/history/billing/e-1/readings/daily")
     assert TOPICS.filter(TopicKind.READINGS) == "state/kanpur/v2/+/readings/+"
     assert TOPICS.filter(TopicKind.BALANCE) == "state/kanpur/v2/accounts/+/balance"
 

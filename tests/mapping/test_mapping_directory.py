@@ -325,9 +325,10 @@ def test_undoing_all_change_sets_one_after_the_other_leads_back(sets: list[list[
 
 def test_what_was_changed_again_is_not_undone(store: DirectoryStore) -> None:
     store.apply([Install("GEN:1", "UP1", Role.CONSUMER, at(0)), MoveIn("UP1", "a", at(0))], at=at(0), **BY)
-    store.apply([MoveOut("UP1", at(4))], at=at(4), **BY)
+    store.apply([MoveOut("UP1", at(4)), MoveIn("UP1", "b", at(4))], at=at(4), **BY)
     with pytest.raises(
-        ChangeRefused, match="change set 2 changed usage point UP1 again: undo that one first"
+        ChangeRefused,
+        match="change set 2 of tester changed usage point UP1 again, from 2026-01-01 07:30 to now on IST",
     ):
         undo(store.snapshot(), 1)
     with pytest.raises(ChangeRefused, match="there is no change set 3; the last is 2"):

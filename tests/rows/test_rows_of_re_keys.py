@@ -183,7 +183,7 @@ def test_row_28_a_correction_of_a_correction_is_reversed_exactly(office: Office)
     for day, who in enumerate(("acc-a", "acc-b"), start=1):
         span = HoldingSpan(who, held.valid_from, None)
         office.change(CorrectHoldings("UP-1", (span,)), at=DAY0 + timedelta(days=day))
-    assert "change set 3 changed" in office.refused("directory", "undo", 2)
+    assert "change set 3 of desk changed" in office.refused("directory", "undo", 2)
     for version in (3, 2):
         office.give("directory", "undo", version)
     assert office.give("directory", "show", meter(1)) == first

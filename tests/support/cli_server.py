@@ -19,7 +19,8 @@ def _run(job: dict[str, Any]) -> None:
     """Be the command: own process, own files for output, own folder; ends with its exit code."""
     for descriptor, path in ((1, job["out"]), (2, job["err"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(_saying(job["stdin"]), 0)
+    os.environ.update(job["env"])
     os.chdir(job["folder"])
     sys.argv = ["meter-gateway", *job["arguments"]]
     signal.alarm(LONGEST)
@@ -34,6 +35,16 @@ def _run(job: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _saying(text: str) -> int:
+    """Return what can be read as a file that says this, the null device for nothing."""
+    if not text:
+        return os.open(os.devnull, os.O_RDONLY)
+    read, write = os.pipe()
+    os.write(write, text.encode())
+    os.close(write)
+    return read
 
 
 every_command()  # imports them all, once for all forks

@@ -317,7 +317,6 @@ def test_a_dry_run_of_a_move_says_all_and_changes_nothing(cli: Cli, data: Path) 
 def test_a_move_is_undone_by_a_later_change_set(cli: Cli, data: Path) -> None:
     before = cli("directory", "show", "GEN:10000001", "--data", data, "--json").json
     cli("directory", "remove", "GEN:10000001", "--at", "2026-11-10", "--data", data)
-    assert "change set 2" in cli.refuses("directory", "undo", 1, "--data", data, code=2)
     undone = cli("directory", "undo", 2, "--data", data, "--json").json
     assert (undone["directory_version"], undone["changes"][0]["new"]) == (3, "KE0000001 at UP-1")
     assert cli("directory", "show", "GEN:10000001", "--data", data, "--json").json == before

@@ -75,14 +75,18 @@ def _holder(
     return (account,), None
 
 
+def allocation_identity(one: Allocation) -> str:
+    """Return the id of the message that tells an allocation as it is now."""
+    ended = "open" if one.until is None else instants.micros(one.until)
+    return f"allocation/{one.meter}/{one.epoch}/{ended}"
+
+
 def allocation_message(one: Allocation, at: datetime) -> bytes:
     """Write an allocation as it is now in its envelope."""
     message = AllocationChanged(
         meter=one.meter, epoch=one.epoch, gateway=one.gateway, since=one.since, until=one.until
     )
-    ended = "open" if one.until is None else instants.micros(one.until)
-    identity = f"allocation/{one.meter}/{one.epoch}/{ended}"
-    return wrap(message, id=identity, source=SOURCE, time=at)
+    return wrap(message, id=allocation_identity(one), source=SOURCE, time=at)
 
 
 def naming_message(change: NamingChange, generation: Generation) -> NamingChanged:
@@ -124,6 +128,13 @@ def standing_messages(
 
     A consumer that holds other statements, of a life that was set back or of none, is right after it.
     """
+    return [payload for _, payload in standing_told(meter, snapshot, at, generation=generation)]
+
+
+def standing_told(
+    meter: str, snapshot: DirectorySnapshot, at: datetime, *, generation: Generation
+) -> list[tuple[str, bytes]]:
+    """Write the same, each message with its id."""
     stands = [(None, Unattributed.NO_ACCOUNT), *snapshot.standing(meter)]
     messages = []
     for (since, who), following in zip_longest(stands, stands[1:]):
@@ -138,5 +149,5 @@ def standing_messages(
         )
         begin = "ever" if since is None else instants.micros(since)
         identity = f"standing/{message.directory}/{meter}/{begin}"
-        messages.append(wrap(message, id=identity, source=SOURCE, time=at))
+        messages.append((identity, wrap(message, id=identity, source=SOURCE, time=at)))
     return messages

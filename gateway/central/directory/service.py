@@ -77,10 +77,15 @@ class DirectoryService:
         if self._parts.requested(request, contract):
             self._woken.set()
 
+    def present(self) -> tuple[DirectorySnapshot, Generation]:
+        """Return the directory of now and the generation that it stands in. Blocks."""
+        generation = self._lives.look()
+        return self._store.snapshot(), generation
+
     def standing(self, meter: str) -> list[bytes]:
         """Return messages that say whose a meter is over all time, as the directory has it now. Blocks."""
-        generation = self._lives.look()
-        return standing_messages(meter, self._store.snapshot(), self._clock.now(), generation=generation)
+        snapshot, generation = self.present()
+        return standing_messages(meter, snapshot, self._clock.now(), generation=generation)
 
     async def serve(self, publisher: Publisher) -> None:
         """Publish changes and answers over this connection until it fails (PeerError) or is cancelled."""

@@ -15,6 +15,7 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.central.directory.service import DirectoryService
+from gateway.central.history.service import HistoryService
 from gateway.central.intake.batches import RELEASED, HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.intake.carrying import CALM, Carrying
 from gateway.central.intake.journals import JournalWatch
@@ -114,6 +115,7 @@ class Central:
         times: TimeAnswers | None = None,
         verdicts: TimeService | None = None,
         keys: KeyDesk | None = None,
+        history: HistoryService | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -128,6 +130,7 @@ class Central:
         self._times = times
         self._verdicts = verdicts
         self._keys = keys
+        self._history = history
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
@@ -190,6 +193,8 @@ class Central:
                 filters = _filters(self._topics)
                 if self._times is not None:
                     filters.append(self._topics.filter(TopicKind.TIME_REQUEST))
+                if self._history is not None:
+                    filters.append(self._history.filter())
                 if self._keys is not None:
                     filters += self._keys.filters()
                     self._keys.begin()
@@ -225,6 +230,8 @@ class Central:
                 group.create_task(self._times.serve(connection))
             if self._verdicts is not None:
                 group.create_task(self._verdicts.serve(connection))
+            if self._history is not None:
+                group.create_task(self._history.serve(connection))
             if self._keys is not None:
                 group.create_task(self._keys.serve(connection, self._work))
 
@@ -235,6 +242,9 @@ class Central:
             self._update(messages=self._statistics.messages + 1)
             if self._times is not None and self._times.requested(message.topic, message.payload):
                 connection.ack(message)  # answered at once, or not at all: an old answer proves nothing
+                continue
+            if self._history is not None and self._history.requested(message.topic, message.payload):
+                connection.ack(message)  # one that is lost is asked again
                 continue
             if self._keys is not None and self._keys.takes(message, connection):
                 continue  # acknowledged when it is on the disk

@@ -10,6 +10,7 @@ from gateway.central.ledger.records import LASTING_REASONS, AttributedCapture, S
 from mapping.account import AccountNumber, LegacyNumber
 from mapping.errors import NumberRefused
 from mapping.snapshot import DirectorySnapshot
+from mapping.timeline import MeterTimeline
 
 
 class DirectorySource(Protocol):
@@ -47,14 +48,14 @@ def _spellings(account: str) -> set[str]:
     return found
 
 
-def attributed(capture: StoredCapture, directory: DirectorySnapshot) -> list[AttributedCapture]:
-    """Return the accounts that a capture stands under by this state of the directory.
+def attributed(capture: StoredCapture, timeline: MeterTimeline) -> list[AttributedCapture]:
+    """Return the accounts that a capture stands under by the timeline of its meter.
 
     A capture whose time or meter is not trusted stands under none, whatever the directory says.
     """
     if capture.reason in LASTING_REASONS:
         return []
-    found = directory.attributions(capture.meter, capture.start, capture.at)
+    found = timeline.attributions(capture.start, capture.at)
     return [
         AttributedCapture(
             capture=capture,
@@ -94,8 +95,9 @@ def readings(
     found = [
         mine
         for meter in sorted({meter for meter, _ in view.meters_of_account(account_id)})
+        for timeline in [MeterTimeline(view, meter)]
         for capture in ledger.captures.between(meter, profile, start, end, known_at=known_at)
-        for mine in attributed(capture, view)
+        for mine in attributed(capture, timeline)
         if mine.account_id == account_id
     ]
     return sorted(found, key=lambda r: (r.capture.at, r.capture.profile, r.capture.capture_id))

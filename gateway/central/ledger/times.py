@@ -177,6 +177,13 @@ class Times:
             connection.execute(delete(verdicts))
             return len([_keep(connection, _verdict(row)) for row in held])
 
+    def of(self, meter: str, limit: int) -> list[TimeVerdict]:
+        """Return the verdicts on a meter's times, the newest `limit` of them, in their order."""
+        c = verdicts.c
+        query = select(verdicts).where(c.meter == meter).order_by(c.version.desc()).limit(limit)
+        with self._database.reading("reading a meter's verdicts") as connection:
+            return [_verdict(row) for row in connection.execute(query).mappings()][::-1]
+
     def since(self, version: int, limit: int) -> list[TimeVerdict]:
         """Return the verdicts after a version, in their order, at most `limit`."""
         query = select(verdicts).where(verdicts.c.version > version).order_by(verdicts.c.version).limit(limit)

@@ -14,6 +14,7 @@ from gateway.central.portal.view_models import BalanceSource, BalanceView, Recha
 from gateway.contract.messages import Capture
 from mapping.directory import AttributionRole
 from mapping.snapshot import DirectorySnapshot
+from mapping.timeline import MeterTimeline
 
 SNAPSHOTS = ("instantaneous", "prepayment", "daily", "billing")
 """Profiles that are registers at an instant; the newest of any of them tells balance and supply."""
@@ -44,6 +45,7 @@ class AccountCaptures:
         self._account_id = account_id
         self._start = start
         self._now = now
+        self._timelines: dict[str, MeterTimeline] = {}
         self._spans = [
             (meter, span.start, min(span.end, now))
             for meter, span in snapshot.meters_of_account(account_id)
@@ -63,7 +65,10 @@ class AccountCaptures:
     def _is_own(self, stored: StoredCapture) -> bool:
         if stored.reason in LASTING_REASONS:
             return False
-        held = self._snapshot.attributions(stored.meter, stored.start, stored.at)
+        timeline = self._timelines.get(stored.meter)
+        if timeline is None:
+            timeline = self._timelines[stored.meter] = MeterTimeline(self._snapshot, stored.meter)
+        held = timeline.attributions(stored.start, stored.at)
         return any(
             one.account_id == self._account_id and one.role is not AttributionRole.PARTIAL
             for one in held.accounts

@@ -13,9 +13,11 @@ import typer
 
 from gateway.central.keys.store import SealedStore
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.office.actors import Right
 from gateway.cli.exits import Exit
+from gateway.cli.office.acting import acting
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, user
+from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption
 from gateway.cli.output import print_fields, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.config.file import Config
@@ -148,8 +150,10 @@ def trust(
 
     Example: meter-gateway keys trust edge-1 9f2c01ab5e7d3344 --data DIR
     """
-    with sealed_store(find_files(data, config)) as store:
-        store.trust(gateway, name, by=user(), at=datetime.now(UTC))
+    files = find_files(data, config)
+    with sealed_store(files) as store, acting(files, Right.FLEET) as who:
+        store.trust(gateway, name, by=who.name, at=datetime.now(UTC))
+        who.note("box.trusted", f"gateway:{gateway[:64]}", {"box": name[:64]})
     print_fields({"gateway": gateway, "box": name, "trusted": "yes"}, as_json=as_json)
 
 

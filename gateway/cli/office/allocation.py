@@ -12,8 +12,10 @@ import typer
 
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import Allocation
+from gateway.central.office.actors import Right
+from gateway.cli.office.acting import acting
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.options import JsonOption, nearest, parse_time, user
+from gateway.cli.options import JsonOption, nearest, parse_time
 from gateway.cli.output import print_fields, print_problem, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
@@ -98,12 +100,14 @@ def move(
     begin = now if since is None else parse_time(since, option="--since")
     if begin > now:
         raise UsageError(f"--since {since} is in the future: give the command when it is time")
-    with open_ledger(find_files(data, config), read_only=False) as ledger:
+    files = find_files(data, config)
+    with open_ledger(files, read_only=False) as ledger, acting(files, Right.FLEET) as who:
         wanted = meters or [one.meter for one in ledger.allocations.current(origin)]
         if not wanted:
             raise UsageError(f"{origin} has no meters (`allocation show` lists all)")
         heard = {one.gateway for one in ledger.statuses.all()}
-        moved = ledger.allocations.give(wanted, to, by=user(), note=note, since=begin, at=now)
+        moved = ledger.allocations.give(wanted, to, by=who.name, note=note, since=begin, at=now)
+        who.note("allocation.moved", f"gateway:{to[:64]}", {"meters": len(moved), "since": begin.isoformat()})
     _print(moved, as_json=as_json, empty="")
     if to not in heard:
         print_problem(
@@ -124,10 +128,11 @@ def confirm(
 
     Example: meter-gateway allocation confirm edge-1 --data DIR
     """
-    now = datetime.now(UTC)
-    with open_ledger(find_files(data, config), read_only=False) as ledger:
+    now, files = datetime.now(UTC), find_files(data, config)
+    with open_ledger(files, read_only=False) as ledger, acting(files, Right.FLEET) as who:
         claimed = [one.meter for one in ledger.allocations.current(gateway) if one.origin == "claimed"]
-        given = ledger.allocations.give(claimed, gateway, by=user(), note=note, since=now, at=now)
+        given = ledger.allocations.give(claimed, gateway, by=who.name, note=note, since=now, at=now)
+        who.note("allocation.confirmed", f"gateway:{gateway[:64]}", {"meters": len(given)})
     _print(given, as_json=as_json, empty=f"{gateway} has no unconfirmed meters")
 
 
@@ -142,13 +147,15 @@ def replace_box(
 
     Example: meter-gateway allocation replace-box edge-1 --data DIR
     """
-    with open_ledger(find_files(data, config), read_only=False) as ledger:
+    files = find_files(data, config)
+    with open_ledger(files, read_only=False) as ledger, acting(files, Right.FLEET) as who:
         retired = ledger.journals.retire(gateway, datetime.now(UTC))
         if not retired:
             raise UsageError(
                 f"no journal of {gateway} is in use: it never delivered, or was given up before, or is called"
                 " otherwise (`allocation show` lists gateways)"
             )
+        who.note("journals.retired", f"gateway:{gateway[:64]}", {"journals": len(retired)})
         counters = len(ledger.carried.counters(gateway))
         meters = len(ledger.allocations.current(gateway))
     told = {"gateway": gateway, "journals retired": len(retired), "meters": meters, "counters kept": counters}
@@ -178,10 +185,11 @@ def discard(
 
     Example: meter-gateway quarantine discard edge-2 --meter GEN:10000101 --data DIR
     """
-    gone = 0
-    with open_ledger(find_files(data, config), read_only=False) as ledger:
+    gone, files = 0, find_files(data, config)
+    with open_ledger(files, read_only=False) as ledger, acting(files, Right.FLEET) as who:
         while waiting := ledger.quarantine.entries(gateway, meter=meter):
             gone += ledger.quarantine.remove(waiting)
+        who.note("quarantine.discarded", f"gateway:{gateway[:64]}", {"meter": meter or "", "entries": gone})
     print_fields({"discarded": gone}, as_json=as_json)
 
 

@@ -6,8 +6,10 @@ from dataclasses import asdict
 
 import typer
 
+from gateway.central.office.actors import Right
 from gateway.central.portal.contacts import ContactStore
 from gateway.cli.exits import Exit
+from gateway.cli.office.acting import acting
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_table
@@ -27,8 +29,9 @@ def import_contacts(
     Example: meter-gateway contacts import mobiles.csv --data DIR
     """
     files = find_files(data, config).made()
-    with DirectoryStore(files.directory) as store:
+    with DirectoryStore(files.directory) as store, acting(files, Right.CONSUMERS) as who:
         snapshot = store.snapshot()
+        who.note("contacts.import", "contacts", {"file": file.name[:100]})
     contacts = ContactStore(files.contacts)
     try:
         text = file.read_text(encoding="utf-8-sig")

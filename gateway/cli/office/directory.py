@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.office import moves
+from gateway.central.office.actors import Right
+from gateway.cli.office import corrections, moves
+from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
 from gateway.cli.office.rekey import rekey_group
 from gateway.cli.office.senders import senders_group
 from gateway.cli.office.verdicts import FileResult, report
-from gateway.cli.options import JsonOption, user
+from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import make_directory_keys
@@ -34,10 +37,30 @@ NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
 directory_group.add_typer(rekey_group, name="rekey")
 directory_group.add_typer(senders_group, name="senders")
-directory_group.command("remove")(moves.remove)
-directory_group.command("move-out")(moves.move_out)
-directory_group.command("move-in")(moves.move_in)
-directory_group.command("undo")(moves.undo_change_set)
+CHANGES: dict[str, Callable[..., None]] = {
+    "install": moves.install,
+    "remove": moves.remove,
+    "replace": moves.replace,
+    "multiplier": moves.multiplier,
+    "move-in": moves.move_in,
+    "move-out": moves.move_out,
+    "name": moves.name,
+    "payment": moves.payment,
+    "attributes": moves.attributes,
+    "correct-installations": corrections.correct_installations,
+    "correct-holdings": corrections.correct_holdings,
+    "correct-date": corrections.correct_date,
+    "cross-meters": corrections.cross_meters,
+    "cross-holdings": corrections.cross_holdings,
+    "apply": corrections.apply_changes,
+    "kinds": corrections.kinds,
+    "undo": corrections.undo_change_set,
+    "waiting": corrections.waiting,
+    "approve": corrections.approve,
+    "discard": corrections.discard,
+}
+for word, command in CHANGES.items():
+    directory_group.command(word)(command)
 
 
 @directory_group.command("import")
@@ -56,12 +79,13 @@ def import_directory(
 
     Example: meter-gateway directory import meters.csv --data /var/lib/meter-gateway/central-1
     """
-    now = datetime.now(UTC)
-    with DirectoryStore(find_files(data, config).made().directory) as store:
+    now, files = datetime.now(UTC), find_files(data, config).made()
+    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as who:
         plan = plan_import(store.snapshot(), file, at=now)
-        version = (
-            store.version if dry_run else apply_import(store, plan, by=user(), at=now, sure=knows_the_time())
-        )
+        version = plan.version
+        if not dry_run:
+            version = apply_import(store, plan, by=who.name, at=now, sure=knows_the_time())
+            who.note_directory(version, plan.version, f"directory import {plan.name}")
     written = corrections if corrections and plan.write_corrections(corrections) else None
     result = FileResult(
         verdicts=plan.rows, counts=plan.counts, version=version, applied=not dry_run, corrections=written
@@ -80,8 +104,11 @@ def show_directory(
 
     Example: meter-gateway directory show GEN:10000101 --data DIR
     """
-    with DirectoryStore(find_files(data, config).directory) as store:
+    files = find_files(data, config)
+    with DirectoryStore(files.directory) as store, acting(files, Right.SEE) as who:
         snapshot = store.snapshot()
+        if meter is not None:
+            who.note("meter.seen", f"meter:{meter[:64]}")
     if meter is None:
         print_fields({"version": snapshot.version, **asdict(snapshot.counts())}, as_json=as_json)
         return

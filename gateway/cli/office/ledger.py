@@ -12,7 +12,9 @@ import typer
 from gateway.central.explain import explain as explain_reading
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import readings as account_readings
+from gateway.central.office.actors import Right
 from gateway.cli.meter.rows import in_words
+from gateway.cli.office.acting import acting
 from gateway.cli.office.explanation import print_explanation
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption, parse_time
@@ -62,7 +64,8 @@ def explain(
     Example: meter-gateway explain GEN:10000101 --data DIR
     """
     files = find_files(data, config)
-    with _ledger(files) as ledger, DirectoryStore(files.directory) as store:
+    with _ledger(files) as ledger, acting(files, Right.SEE) as who, DirectoryStore(files.directory) as store:
+        who.note("reading.explained", who.subject(what, store.snapshot()))
         answer = explain_reading(ledger, store, what)
     if as_json:
         print_json(asdict(answer))
@@ -87,7 +90,8 @@ def readings(
     if end <= start:
         raise UsageError(f"--until {until} is not later than --since {since}")
     files = find_files(data, config)
-    with _ledger(files) as ledger, DirectoryStore(files.directory) as store:
+    with _ledger(files) as ledger, acting(files, Right.SEE) as who, DirectoryStore(files.directory) as store:
+        who.note("readings.seen", who.subject(account, store.snapshot()), {"since": since, "until": until})
         known = None if known_at is None else parse_time(known_at, option="--known-at")
         rows = account_readings(ledger, account, start, end, store, known_at=known)
     print_table(

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.central.office.actors import Right
+from gateway.central.office.approvals import Approvals
 from gateway.central.portal.contacts import ContactStore
 from gateway.cli.exits import Exit
+from gateway.cli.office.acting import Acting, acting
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.office.rekey_shown import shown_plan
-from gateway.cli.options import JsonOption, parse_time, user
+from gateway.cli.options import JsonOption, parse_time
 from gateway.cli.output import print_fields, print_line, print_table
 from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
@@ -174,10 +177,16 @@ def apply_plan(
 
     Example: meter-gateway directory rekey apply 1f0c8a44 --data DIR
     """
-    if without_control and approver is None:
-        raise UsageError("--without-control: say who approves it, with --approver NAME")
-    files, now, who = find_files(data, config), datetime.now(UTC), by or user()
-    with find_plan(files.rekey, fingerprint) as plan, DirectoryStore(files.directory) as store:
+    files, now = find_files(data, config), datetime.now(UTC)
+    with (
+        find_plan(files.rekey, fingerprint) as plan,
+        DirectoryStore(files.directory) as store,
+        acting(files, Right.CHANGE) as actor,
+    ):
+        who = actor.called(by)
+        approver = _approver(actor, plan, who, approver)
+        if without_control and approver is None:
+            raise UsageError("--without-control: say who approves it, with --approver NAME")
         if plan.noted("applied") is not None and store.version >= int(plan.noted("applied") or 0):
             raise UsageError(f"{plan.name} was applied already, as directory version {plan.noted('applied')}")
         vouching = approver if without_control or plan.facts.vouched else None
@@ -185,13 +194,32 @@ def apply_plan(
         at = _due(plan, effective, now)
         if at is not None:
             schedule(plan, at=at, by=who, approver=vouching)
+            actor.note("plan.scheduled", f"plan:{plan.fingerprint}", {"due": at.isoformat()})
             result: dict[str, Any] = {"result": "scheduled", "due": at, "fingerprint": plan.fingerprint}
         else:
             version = apply_rekey(store, plan, by=who, approver=vouching, at=now, sure=knows_the_time())
+            actor.note_directory(version, plan.version, f"directory rekey apply {plan.fingerprint}")
             result = {"result": "applied", "directory_version": version, "file": plan.name, **plan.counts}
             if version != plan.version:
                 result["undo"] = f"meter-gateway directory undo {version}"
     print_fields(result, as_json=as_json)
+
+
+@rekey_group.command("approve")
+def approve_plan(fingerprint: Fingerprint, data: DataOption = None, config: ConfigChoice = None) -> None:
+    """Approve a plan that you have looked at, as somebody else than who applies it: with a login and that role.
+
+    Example: meter-gateway directory rekey approve 1f0c8a44 --data DIR
+    """
+    files = find_files(data, config)
+    with find_plan(files.rekey, fingerprint) as plan, acting(files, Right.APPROVE) as actor:
+        if not actor.named:
+            raise UsageError(
+                "there are no staff accounts here: name who approves, with `rekey apply --approver NAME`"
+            )
+        Approvals(actor.office).give(actor.actor, plan.fingerprint, at=datetime.now(UTC))
+        words = f"{actor.name} approves {plan.fingerprint} ({plan.name})"
+    print_line(words)
 
 
 @rekey_group.command("due")
@@ -205,8 +233,12 @@ def apply_due_plans(
     Example: meter-gateway directory rekey due --data DIR
     """
     files = find_files(data, config)
-    with DirectoryStore(files.directory) as store:
+    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as actor:
+        before = store.version
         done = apply_due(store, files.rekey, at=datetime.now(UTC), sure=knows_the_time())
+        for one in done:
+            if one.version is not None:
+                actor.note_directory(one.version, before, f"directory rekey due {one.fingerprint}")
     print_table([_told(one) for one in done], as_json=as_json, empty="nothing is due")
     if any(one.version is None for one in done):
         raise typer.Exit(Exit.FAILED)
@@ -223,6 +255,18 @@ def discard_plan(fingerprint: Fingerprint, data: DataOption = None, config: Conf
         assert plan.path is not None
         plan.path.unlink()
     print_line(words)
+
+
+def _approver(actor: Acting, plan: RekeyPlan, who: str, named: str | None) -> str | None:
+    """Return who approves a plan: with staff accounts somebody who did so himself."""
+    if not actor.named:
+        return named
+    approvals = Approvals(actor.office)
+    if named is not None and named != who and named not in approvals.of(plan.fingerprint):
+        raise UsageError(
+            f"{named} has not approved {plan.fingerprint}: `directory rekey approve {plan.fingerprint}` does, logged in"
+        )
+    return named or approvals.second(plan.fingerprint, who)
 
 
 def _due(plan: RekeyPlan, effective: str | None, now: datetime) -> datetime | None:

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.office.actors import Right
 from gateway.central.times.judging import DoubtedCapture
+from gateway.cli.office.acting import acting
 from gateway.cli.office.allocation import open_ledger
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.options import JsonOption, user
+from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_table
 from gateway.contract.messages import TimeVerdict
 from gateway.errors import UsageError
@@ -67,20 +69,8 @@ def settle(
         raise UsageError(f"--last {last} lies before --first {first}")
     if distrust and shift:
         raise UsageError("times that are not trusted are not moved: give --shift or --distrust")
-    verdict = TimeVerdict(
-        verdict_id="not kept yet",
-        meter=meter,
-        journal=journal,
-        first_seq=first,
-        last_seq=last,
-        profile=profile,
-        trust="untrusted" if distrust else "trusted",
-        shift=str(shift) if shift else None,
-        evidence=f"{user()}: {note}"[:500],
-        version=1,
-        at=datetime.now(UTC),
-    )
-    with open_ledger(find_files(data, config), read_only=False) as ledger:
+    files = find_files(data, config)
+    with open_ledger(files, read_only=False) as ledger, acting(files, Right.FLEET) as who:
         covered = [
             one
             for one in ledger.times.doubted(meter, journal)
@@ -91,7 +81,21 @@ def settle(
                 f"no capture of {meter} in journal {journal} between {first} and {last} is in doubt:"
                 f" look at `times show {meter}`"
             )
+        verdict = TimeVerdict(
+            verdict_id="not kept yet",
+            meter=meter,
+            journal=journal,
+            first_seq=first,
+            last_seq=last,
+            profile=profile,
+            trust="untrusted" if distrust else "trusted",
+            shift=str(shift) if shift else None,
+            evidence=f"{who.name}: {note}"[:500],
+            version=1,
+            at=datetime.now(UTC),
+        )
         (kept,) = ledger.times.give([verdict])
+        who.note("times.settled", f"meter:{meter}", {"version": kept.version, "captures": len(covered)})
     print_fields({"version": kept.version, "trust": kept.trust, "captures": len(covered)}, as_json=as_json)
 
 

@@ -32,10 +32,12 @@ class NumberedBlock(NamedTuple):
     holders: Keyed | None = None
 
 
-def assemble_blocks(blocks: Sequence[NumberedBlock], sender: Sender, *, type: str, time: str) -> bytes:
+def assemble_blocks(
+    blocks: Sequence[NumberedBlock], sender: Sender, *, type: str, time: str, suffix: str = ""
+) -> bytes:
     """Return a batch of readings or events, of blocks in rising seq; `time` is RFC 3339 text.
 
-    The same blocks at the same time give the same octets.
+    The same blocks at the same time give the same octets. `suffix` ends the message's id.
     """
     holders = [block.holders for block in blocks if block.holders is not None]
     named = b'"holders":%b,' % _table(holders) if holders else b""
@@ -44,7 +46,7 @@ def assemble_blocks(blocks: Sequence[NumberedBlock], sender: Sender, *, type: st
         named,
         b",".join([numbered(block.body, block.first) for block in blocks]),
     )
-    return _batch(members, (blocks[0].first, blocks[-1].last), sender, type, "batch", time)
+    return _batch(members, (blocks[0].first, blocks[-1].last), sender, type, "batch", time, suffix)
 
 
 def assemble_gaps(gaps: Sequence[tuple[int, bytes]], sender: Sender, *, time: str) -> bytes:
@@ -53,11 +55,20 @@ def assemble_gaps(gaps: Sequence[tuple[int, bytes]], sender: Sender, *, time: st
     return _batch(members, (gaps[0][0], gaps[-1][0]), sender, GAPS_TYPE, "gaps", time)
 
 
-def _batch(members: bytes, span: tuple[int, int], sender: Sender, type: str, schema: str, time: str) -> bytes:
+def _batch(
+    members: bytes,
+    span: tuple[int, int],
+    sender: Sender,
+    type: str,
+    schema: str,
+    time: str,
+    suffix: str = "",
+) -> bytes:
     before_numbers, before_time, to_numbers = _frame(sender, type, schema)
-    return b'%b/%d-%d"%b%b%b"first_seq":%d,"last_seq":%d,%b}}' % (
+    return b'%b/%d-%d%b"%b%b%b"first_seq":%d,"last_seq":%d,%b}}' % (
         before_numbers,
         *span,
+        quoted_ascii(suffix)[1:-1],
         before_time,
         time.encode(),
         to_numbers,

@@ -27,6 +27,7 @@ from gateway.contract.messages.changes import (
     NamingChanged,
 )
 from gateway.contract.messages.directory import DirectoryPart, DirectoryRequest, PartAllocation
+from gateway.contract.messages.history import HistoryAnswer, HistoryRequest, JournalStored
 from gateway.contract.messages.journals import Ack, ReplayRequest
 from gateway.contract.messages.keys import (
     KeysEscrowed,
@@ -90,7 +91,10 @@ __all__ = [
     "Envelope",
     "FormerJournal",
     "Gap",
+    "HistoryAnswer",
+    "HistoryRequest",
     "Identifier",
+    "JournalStored",
     "KeysEscrowed",
     "KeysGiven",
     "KeysMissing",

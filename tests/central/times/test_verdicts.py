@@ -39,6 +39,7 @@ from gateway.mqtt import steady
 from mapping.changes import Change, Install, MoveIn, MoveOut, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
+from mapping.timeline import MeterTimeline
 from protocols.clock import SimulatedClock
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, received
 from tests.support.fakes import HandClock
@@ -94,7 +95,10 @@ class Central:
         """The instant and accounts of a capture, by the ledger; the consumer must say the same."""
         stored = self.ledger.captures.get(capture_id)
         assert stored is not None
-        ours = {one.account_id for one in attributed(stored, self.directory.snapshot())}
+        ours = {
+            one.account_id
+            for one in attributed(stored, MeterTimeline(self.directory.snapshot(), stored.meter))
+        }
         theirs = {one.account_id for one in self.consumer.attribution(capture_id).accounts}
         dated = self.consumer.dated(capture_id)
         assert (ours, stored.at, stored.start) == (theirs, dated.at, dated.start)
@@ -248,7 +252,10 @@ async def test_a_row_read_again_by_a_gateway_that_knows_the_time_needs_no_verdic
     assert central.ledger.times.groups() == []
     stored = central.ledger.captures.get(row.capture_id)
     assert stored is not None
-    assert [one.account_id for one in attributed(stored, central.directory.snapshot())] == ["old"]
+    assert [
+        one.account_id
+        for one in attributed(stored, MeterTimeline(central.directory.snapshot(), stored.meter))
+    ] == ["old"]
 
 
 async def test_better_evidence_moves_what_was_settled(central: Central) -> None:

@@ -1,0 +1,1 @@
+"""What consumers that joined late ask central for: pages of readings, attributions and verdicts, from the ledger."""

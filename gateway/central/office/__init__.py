@@ -1,0 +1,1 @@
+"""Who may change what at central, and the record of it: accounts, tokens, change sets, the audit trail."""
