@@ -8,15 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from sqlalchemy import select, update
 
 from gateway.central.audit import Recorded, audit
 from gateway.central.intake.batches import HandledMessages, MessageStore, ReceivedMessage
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
-from gateway.central.ledger.schema import captures
 from gateway.contract.batches import parse_batch
 from gateway.contract.blocks import EVENTS_TYPE, assemble_gaps, from_version_1
 from gateway.contract.capture_body import cut_captures
@@ -33,6 +30,7 @@ from tests.support.blocks import (
     encoded,
     strangers_checksum,
 )
+from tests.support.central.ledgers import alter_values
 from tests.support.contract_golden import GOLDEN_1
 
 TOPICS = Topics("test")
@@ -206,11 +204,7 @@ def test_gaps_of_version_2_are_stored_and_a_wrong_one_is_kept_aside(ledger: Ledg
 
 def test_an_altered_row_of_the_ledger_is_noticed(ledger: Ledger) -> None:
     send(ledger, batch_of(encoded(*DAY)))
-    with ledger.database.writing("altering") as connection:
-        for at, packed in connection.execute(select(captures.c.at, captures.c.packed)).all():
-            altered = [913 if item == 413 else item for item in msgspec.msgpack.decode(packed)]
-            changed = update(captures).where(captures.c.at == at)
-            connection.execute(changed.values(packed=msgspec.msgpack.encode(altered)))
+    alter_values(ledger, 413, 913)
     unsound = [one for one in ledger.captures.between() if not one.is_sound()]
     assert [one.at for one in unsound] == [DAY[1].at]
     assert isinstance(unsound[0], StoredCapture)

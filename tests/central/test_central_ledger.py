@@ -105,16 +105,23 @@ def test_ten_thousand_sent_three_times(ledger: Ledger) -> None:
 
 
 def test_a_capture_comes_back_as_it_was_sent(ledger: Ledger) -> None:
-    sent = snapshot(3, at=T0 + DAY, value="00123.4500", raw="0a0b")
+    sent = snapshot(
+        3,
+        at=T0 + DAY,
+        value="00123.4500",
+        raw="0a0b",
+        profile="billing",
+        capture_id="GEN:1/billing/2026-11-02T00:00:00Z/0",
+    )
     ledger.ingest([received(batch([sent]))])
     found = ledger.captures.latest(["GEN:1"], ["daily", "billing"])
-    kept = found["GEN:1"].get("daily")
+    kept = found["GEN:1"].get("billing")
     assert kept is not None
     assert kept.message == sent
     assert kept.raw == "0a0b"
     assert [(v.q, v.value) for v in kept.message.values] == [("1-0:1.29.0*255", "00123.4500")]
     assert (kept.ingested_at, kept.gateway, kept.journal, kept.seq) == (NOW, "edge-1", "journal-1", 3)
-    assert "billing" not in found["GEN:1"]
+    assert "daily" not in found["GEN:1"]
 
 
 def test_what_was_known_at_an_instant(ledger: Ledger) -> None:

@@ -29,6 +29,7 @@ from gateway.central.ledger.authority import (
     judge,
 )
 from gateway.central.ledger.cursors import read_cursor
+from gateway.central.ledger.evidence import without_raw
 from gateway.central.ledger.gaps import store_gaps
 from gateway.central.ledger.heard import note_heard
 from gateway.central.ledger.identity import was_set_back
@@ -80,7 +81,7 @@ def _ingest_journal(
     court.enter_claims()
     texts = Texts(connection, own)
     texts.keep(rows)
-    result, conflicts = store_captures(connection, rows, known, texts.layout)
+    result, conflicts = store_captures(connection, without_raw(rows), known, texts.layout)
     note_heard(connection, rows, own[-1].at)
     for row in conflicts:
         detail = f"revision {row.value_rev} of {row.capture_id} is stored with other values"
