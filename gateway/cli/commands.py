@@ -146,9 +146,11 @@ COMMANDS = {
     "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
     "times": Entry("office.times:times_group", "Captures whose time is not trusted."),
     "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
+    "slips": Entry("office.slips:slips_group", "New account numbers on paper, for meter readers."),
     "staff": Entry("office.staff:staff_group", "Staff accounts, tokens of machines, and your own login."),
     "audit": Entry("office.audit:audit_group", "The record of who did and saw what, as a hash chain."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
+    "sms": Entry("office.sms:sms_group", "Messages to people's phones: templates, and what became of them."),
 }
 
 

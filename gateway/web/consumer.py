@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, Response
 
-from gateway.central.portal.lookup import KINDS, NumberLookup
+from gateway.central.portal.lookup import KINDS, SLIP, NumberLookup
 from gateway.errors import UsageError
 from gateway.web.askers import asked_by, unreadable
 from gateway.web.home import home_context
@@ -44,7 +44,7 @@ def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
         if isinstance(opened, timedelta):
             return pages.wait(request, opened)
         response = go("/me/code")
-        payload = {"id": opened, "typed": typed.shown, "kind": kind if kind in KINDS else ""}
+        payload = {"id": opened, "typed": typed.shown, "kind": kind if kind in (*KINDS, SLIP) else ""}
         token = pages.signer.sign("challenge", payload, pages.clock.now() + CHALLENGE_LIFETIME)
         pages.set_cookie(request, response, _CHALLENGE, token, lifetime=CHALLENGE_LIFETIME)
         return response
@@ -90,8 +90,8 @@ def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
     async def enter(request: Request) -> Response:
         if session(request) is not None:
             return go("/me/home")
-        typed = (challenge(request) or {}).get("typed", "")
-        return number_form(request, typed)
+        held = challenge(request) or {}
+        return number_form(request, "" if held.get("kind") == SLIP else held.get("typed", ""))
 
     @routes.post("/me")
     async def ask(
@@ -106,6 +106,20 @@ def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
         if not typed.plausible:
             return number_form(request, "", wrong=unreadable(number))
         return send(request, typed, kind, None)
+
+    @routes.get("/q/{token}")
+    async def slip(request: Request, token: str) -> Response:
+        """Answer a slip's QR code: the same page for every code, also for one that is none of ours."""
+        if not TypedNumber.of(token).plausible:
+            return pages.message(request, "missing", status=404)
+        return pages.render(request, "slip.html", token=TypedNumber.of(token).key)
+
+    @routes.post("/q/{token}")
+    async def ask_by_slip(request: Request, token: str, form: Annotated[str, Form()] = "") -> Response:
+        if not pages.form_is_ours(request, form):
+            return pages.message(request, "form", status=403)
+        typed = TypedNumber.of(token)
+        return send(request, typed, SLIP, None) if typed.plausible else go("/me")
 
     @routes.get("/me/code")
     async def code_page(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 from httpx import Response
 
 from gateway.central.portal.asking import ASKS_PER_DEVICE
-from gateway.central.portal.contacts import Contact
 from gateway.central.portal.lookup import Asked, NumberLookup
 from gateway.central.portal.otp import Asker
 from mapping.changes import Name
@@ -31,8 +31,6 @@ TOLD = "new number of the connection with old number ending 2345: 1234567890"
 
 @pytest.fixture
 def doors(tmp_path: Path, seeded_files: Path) -> Iterator[Town]:
-    import shutil
-
     shutil.copytree(seeded_files, tmp_path / "town")
     with town(tmp_path / "town", seed=False, number_token=TOKEN) as built:
         yield built
@@ -57,7 +55,7 @@ def test_row_a01_the_new_number_comes_by_sms_only(client: TestClient, seeded: To
 
 
 def test_row_a02_numbers_that_are_nobody_s_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
-    seeded.contacts.put(Contact(account_id="acc-birju", mobile="9876543210", verified_at=None))
+    seeded.reverify("acc-birju", None)
     answers = []
     for number in (LEGACY["asha"], "KE9999999", LEGACY["birju"], "9999999999"):
         answer = know(client, number)
@@ -111,7 +109,7 @@ def test_the_fourth_message_an_hour_is_not_sent_whatever_the_channel(doors: Town
 
 def test_row_a16_a_mobile_not_verified_of_late_gets_no_number(client: TestClient, seeded: Town) -> None:
     old = NOW - timedelta(days=366)
-    seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
+    seeded.reverify("acc-asha", old)
     assert know(client, LEGACY["asha"]).status_code == 303
     wait_codes(seeded, 1)
     assert seeded.codes == [STALE.format("2345")]
@@ -233,3 +231,26 @@ async def test_the_answer_takes_the_same_steps_whoever_s_the_number_is(
     counts = {steps(number, f"who-{index}") for index, number in enumerate((LEGACY["asha"], "KE9912345"))}
     assert len(counts) == 1
     assert len(begun) == 6
+
+
+def test_row_73_a_slip_s_code_opens_nothing_without_the_mobile(tmp_path: Path, seeded_files: Path) -> None:
+    shutil.copytree(seeded_files, tmp_path / "town")
+    token = "ABCDEFGHIJKLMN23"
+    with (
+        town(tmp_path / "town", seed=False, slips={token: "acc-asha"}.get) as built,
+        device(built, "10.0.0.1") as phone,
+    ):
+        pages = [phone.get(f"/q/{code}") for code in (token, "ZZZZZZZZZZZZZZ77")]
+        shapes = {re.sub(r"[0-9a-f]{64}|[A-Z2-7]{16}", "…", page.text) for page in pages}
+        assert len(shapes) == 1
+        assert not any(told in pages[0].text for told in ("1234", "0012345", "Asha", "98765"))
+        assert phone.get("/me/home").status_code == 401
+        for code in ("ZZZZZZZZZZZZZZ77", token):
+            answer = phone.post(f"/q/{code}", data={"form": form_token(pages[0])})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/me/code")
+        (sent,) = wait_codes(built, 1)
+        assert token not in phone.get("/me").text
+        entered = phone.post("/me/code", data={"code": sent, "form": form_token(phone.get("/me/code"))})
+        assert entered.headers["location"] == "/me/home"
+        assert "1234 567 890" in phone.get("/me/home").text
+        assert phone.get("/q/!!").status_code == 404

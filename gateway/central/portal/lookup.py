@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 import structlog
 
+from gateway.central.people.contacts import Contact
+from gateway.central.people.contacts import ContactStore as ContactStore  # the pages know it from here
 from gateway.central.portal.asking import Ask, AskingLimits
-from gateway.central.portal.contacts import Contact, ContactStore
 from gateway.central.portal.otp import Asker, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.errors import GatewayError
@@ -27,12 +29,17 @@ MAX_SENDING = 64
 """Messages under way at once; beyond it requests are dropped, so that a flood costs no memory."""
 KINDS = {"new": NumberKind.ACCOUNT, "old": NumberKind.LEGACY}
 """What people call the kinds of number."""
+SLIP: Final = "slip"
+"""Kind of the opaque token in a slip's QR code: it stands for an account, and opens nothing either."""
 log = structlog.get_logger("gateway.central.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A wish about a number: what was typed, of which kind ("", "new", "old"), who asks; `known`: proved it before."""
+    """A wish about a number: what was typed, its kind ("", "new", "old", "slip"), and who asks.
+
+    `known`: a device that proved the number's mobile before.
+    """
 
     typed: TypedNumber
     kind: str = ""
@@ -58,6 +65,7 @@ class NumberLookup:
     otp: OneTimeCodes
     clock: Clock
     limits: AskingLimits = field(default_factory=AskingLimits)
+    slips: Callable[[str], str | None] = lambda _token: None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def code(self, asked: Asked, former: str | None = None) -> str | timedelta:
@@ -121,7 +129,10 @@ class NumberLookup:
             log.warning("number_not_sent", error=str(error))
 
     def _find(self, asked: Asked) -> Found | None:
-        account_id = self.views.find_account(asked.typed.exact, KINDS.get(asked.kind))
+        if asked.kind == SLIP:
+            account_id = self.slips(asked.typed.key)
+        else:
+            account_id = self.views.find_account(asked.typed.exact, KINDS.get(asked.kind))
         contact = None if account_id is None else self.contacts.get(account_id)
         if account_id is None or contact is None:
             return None

@@ -1,4 +1,4 @@
-"""The walk of `docs/directory.md`, run as it is written; `python -m tests.support.mapping.directory_walk` rewrites it.
+"""The walks of `docs/`, run as they are written; `python -m tests.support.mapping.directory_walk` rewrites them.
 
 A fence `csv NAME` is a file, a fence `console` has commands behind `$ ` and what they print. Fingerprints and account
 ids are other ones in each run: they are matched in the order in which they come up.
@@ -16,6 +16,7 @@ from tests.support.cli import Cli, command_line
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "directory.md"
+PAGES = (PAGE, ROOT / "docs" / "campaign.md")
 _FENCE = re.compile(r"```(csv|console)(?: (\S+))?\n(.*?)```", re.DOTALL)
 _NAMED = re.compile(r"\b(?:acc-)?[0-9a-f]{16}\b")
 
@@ -60,5 +61,6 @@ def _commands(body: str) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, command_line(Path(folder)) as given:
-        PAGE.write_text(Walk(given).run(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        with tempfile.TemporaryDirectory() as folder, command_line(Path(folder)) as given:
+            page.write_text(Walk(given).run(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The steps that bring the campaign's tables to the newest version."""
