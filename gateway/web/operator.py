@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from gateway.central.office.actors import Actor, Right
 from gateway.central.portal.limits import SlidingLimit
 from gateway.central.portal.view_models import Issue, MeterChoice, MeterRow, Overview
 from gateway.central.portal.views import Views
@@ -20,6 +21,7 @@ from gateway.contract.messages import rfc3339
 from gateway.web.i18n import Words
 from gateway.web.pages import Pages
 from gateway.web.security import client_address
+from gateway.web.staff_door import StaffDoor
 
 REFRESH_SECONDS = 15
 TOKEN_LIFETIME = timedelta(hours=12)
@@ -29,8 +31,14 @@ MAX_ISSUES_SHOWN = 200
 _COOKIE = "operator"
 
 
-def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
-    """Make the routes under /operator. Without a token they answer on this machine only, and never to a proxy."""
+def operator_routes(
+    pages: Pages, views: Views, token: str | None, door: StaffDoor | None = None
+) -> APIRouter:
+    """Make the routes under /operator.
+
+    Where `door` has staff accounts, for those with the right alone. Else with the token; without one on this machine
+    only, and never to a proxy.
+    """
     routes = APIRouter()
     tries = SlidingLimit(TOKEN_TRIES, timedelta(minutes=15))
 
@@ -55,22 +63,42 @@ def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
         pages.set_cookie(request, response, _COOKIE, signed, lifetime=TOKEN_LIFETIME)
         return response
 
+    async def looks(request: Request) -> Actor | None:
+        """Return who of the staff looks, and note it in the audit trail; None for nobody who may."""
+        who = None if door is None else await door.who(request)
+        if door is None or who is None or not who.may(Right.FLEET):
+            return None
+        asked = request.query_params
+        await door.note_view(
+            who, "overview.seen", f"page:{asked.get('page', '1')[:6]}", asked.get("find", "")[:100]
+        )
+        return who
+
     @routes.get("/operator")
     async def overview(request: Request) -> Response:
         given = request.query_params.get("token")
-        if token is not None and given is not None:
+        held: dict[str, Any] = {}
+        if door is not None and await door.is_named():
+            who = await looks(request)
+            if who is None:
+                known = await door.who(request)
+                to_login = RedirectResponse("/staff/login", status_code=303)
+                return to_login if known is None else pages.message(request, "not_yours", status=403)
+            held = {"staff": who.name, "staff_form": door.form_token(request)}
+        elif token is not None and given is not None:
             return login(request, given)
-        if not is_staff(request):
+        elif not is_staff(request):
             return pages.message(request, "closed", status=403)
         seen = await asyncio.to_thread(views.overview, meter_choice(request))
         still = request.query_params.get("refresh") == "off"
         refresh = None if still else REFRESH_SECONDS
         context = operator_context(seen, pages.words(request))
-        return pages.render(request, "operator.html", wide=True, refresh=refresh, **context)
+        return pages.render(request, "operator.html", wide=True, refresh=refresh, **held, **context)
 
     @routes.get("/operator/api/overview.json")
     async def overview_json(request: Request) -> Response:
-        if not is_staff(request):
+        named = door is not None and await door.is_named()
+        if not (await looks(request) if named else is_staff(request)):
             return JSONResponse({"error": "closed"}, status_code=403)
         seen = await asyncio.to_thread(views.overview, meter_choice(request))
         return JSONResponse(overview_document(seen, pages.words(request)))
