@@ -39,13 +39,6 @@ NOW = AT + timedelta(days=2)
 DAY = [block_load(number) for number in range(4)]
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Any:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
-
-
 def send(ledger: Ledger, payload: bytes, topic: str = READINGS) -> HandledMessages:
     return MessageStore(ledger, TOPICS).handle([ReceivedMessage(topic, payload, NOW)])
 
@@ -55,9 +48,7 @@ def messages(ledger: Ledger) -> list[Any]:
 
 
 def test_captures_of_blocks_are_stored_and_read_back_whole(ledger: Ledger) -> None:
-    odd = block_load(
-        9, values=EVERY_KIND, raw=b"\x01", occurrence=2, meter_time=MeterTime(wall="24/11", trusted=False)
-    )
+    odd = block_load(9, values=EVERY_KIND, occurrence=2, meter_time=MeterTime(wall="24/11", trusted=False))
     payload = batch_of(
         encoded(*DAY, epoch=0),
         encoded(odd, holders=None, reason=Unattributed.NO_ACCOUNT, clock='{"drift":"2.5"}'),

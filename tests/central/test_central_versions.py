@@ -13,12 +13,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import select
 
 from gateway.central.ledger import versions
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.ledger import VERSIONS, Ledger
 from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import metadata
+from gateway.central.ledger.state_tables import meter_states
 from mapping.instants import micros
 from tests.support.central.ledgers import LedgerDatabase
 from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, received
@@ -160,6 +162,23 @@ def lies_in(ledger: Ledger) -> list[str]:
     with ledger.database.reading("looking at partitions") as connection:
         names = connection.exec_driver_sql("SELECT tableoid::regclass::text FROM captures ORDER BY at")
         return list(names.scalars())
+
+
+def test_what_was_told_and_heard_of_each_meter_becomes_one_row(old: Path) -> None:
+    db = sqlite3.connect(old)
+    [(meters,)] = db.execute("SELECT count(DISTINCT meter) FROM captures").fetchall()
+    db.close()
+    ledger = Ledger(old)
+    with ledger.database.reading("looking") as connection:
+        rows = connection.execute(select(meter_states)).all()
+    assert ledger.counts().meters == meters
+    told = {one.meter for one in ledger.statuses.meters()}
+    assert {row.meter for row in rows if row.told} == told
+    owners = {one.meter: one.gateway for one in ledger.allocations.current()}
+    assert owners
+    assert {row.meter: row.gateway for row in rows if row.meter in owners} == owners
+    assert ledger.counts().open_gaps == len(ledger.gaps.all(state="open"))
+    ledger.close()
 
 
 def test_an_old_file_and_a_new_one_end_with_the_same_tables(old: Path, tmp_path: Path) -> None:
