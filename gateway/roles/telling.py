@@ -13,6 +13,7 @@ import structlog
 
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
+from gateway.central.people.retention import Kept
 from gateway.central.portal.otp import CodeMessage, CodeSender
 from gateway.central.telling.codes import QueuedCodes
 from gateway.central.telling.lint import load_library, unregistered
@@ -27,6 +28,7 @@ from gateway.config.file import Config
 from gateway.config.sms import SmsSection
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
+from gateway.roles.retention import keep_retention, kept_of
 from protocols.clock import SystemClock
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
@@ -45,11 +47,14 @@ class TellingRole:
     sender: Sender | None
     reports: Callable[[bytes, str, str], int] | None
     """Keeps the delivery reports of a provider's call; None where none come."""
+    kept: Kept
 
     async def run(self) -> None:
-        """Send what is queued, until cancelled."""
-        if self.sender is not None:
-            await self.sender.run()
+        """Send what is queued, and remove what is kept too long, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_retention(self.people, self.queue, self.kept, SystemClock()))
+            if self.sender is not None:
+                tasks.create_task(self.sender.run())
 
 
 @asynccontextmanager
@@ -71,6 +76,7 @@ async def telling_role(config: Config, provider: Provider | None = None) -> Asyn
             codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
             sender=None if used is None else Sender(queue, used, clock),
             reports=_reports(config.sms, queue, clock),
+            kept=kept_of(config.privacy),
         )
     finally:
         if used is not None:

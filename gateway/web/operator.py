@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,8 +26,6 @@ from gateway.web.staff_door import StaffDoor
 REFRESH_SECONDS = 15
 TOKEN_LIFETIME = timedelta(hours=12)
 TOKEN_TRIES = 10
-MAX_ISSUES_SHOWN = 200
-"""Causes on the page; every one is in the JSON document."""
 _COOKIE = "operator"
 
 
@@ -100,7 +98,10 @@ def operator_routes(
         named = door is not None and await door.is_named()
         if not (await looks(request) if named else is_staff(request)):
             return JSONResponse({"error": "closed"}, status_code=403)
-        seen = await asyncio.to_thread(views.overview, meter_choice(request))
+        choice = meter_choice(request)
+        if "issues" not in request.query_params:  # programs are told every one
+            choice = replace(choice, issues=None)
+        seen = await asyncio.to_thread(views.overview, choice)
         return JSONResponse(overview_document(seen, pages.words(request)))
 
     return routes
@@ -109,30 +110,37 @@ def operator_routes(
 def meter_choice(request: Request) -> MeterChoice:
     """Return which meters are asked for; whatever cannot be read asks for the first page."""
     asked = request.query_params
-    page = asked.get("page", "1")
     return MeterChoice(
-        page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+        page=_page(asked.get("page", "1")),
         unwell=asked.get("unwell") == "1",
         find=asked.get("find", "")[:100],
+        issues=_page(asked.get("issues", "1")),
     )
+
+
+def _page(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
 
 
 def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
     """Return everything that operator.html shows, in one language."""
 
-    def page_link(page: int) -> str:
-        asked = {"page": str(page), "refresh": "off"}
+    def link(page: int, issues: int, place: str) -> str:
+        asked = {"page": str(page), "issues": str(issues), "refresh": "off"}
         asked |= {"unwell": "1"} if seen.choice.unwell else {}
         asked |= {"find": seen.choice.find} if seen.choice.find else {}
-        return f"/operator?{urlencode(asked)}#meters"
+        return f"/operator?{urlencode(asked)}#{place}"
+
+    issue_page = seen.choice.issues or 1
 
     return {
         "seen": seen,
-        "shown_issues": seen.issues[:MAX_ISSUES_SHOWN],
+        "issue_page": issue_page,
         "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
         "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
         "is_old": lambda at: at is not None and seen.now - at > seen.stale_after,
-        "page_link": page_link,
+        "page_link": lambda page: link(page, issue_page, "meters"),
+        "issue_link": lambda page: link(seen.choice.page, page, "issues"),
         "advice": lambda issue: advice(issue, t),
         "account_words": lambda row: account_words(row, t),
     }

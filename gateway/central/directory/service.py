@@ -12,6 +12,7 @@ from gateway.central.directory.judging import DirectoryJudge, to_judge_again
 from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.messages import allocation_message, change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
+from gateway.central.directory.places import follow_places
 from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
@@ -107,6 +108,9 @@ class DirectoryService:
                 await self._parts.publish(publisher)
                 await self.catch_up(publisher)
                 await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
+                await asyncio.to_thread(
+                    lambda: follow_places(self._ledger, self._store.snapshot(), self._clock.now())
+                )
                 self.fault = next(iter(self._parts.faults.values()), None)
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
