@@ -70,11 +70,16 @@ class Sheet:
 def open_sheet(path: Path | str, dress: Dress = DETECTED) -> Iterator[Sheet]:
     """Open a CSV file or workbook and read its heading; close it when the block ends.
 
-    Raises FileRefused with a code, here or while rows are taken: UNREADABLE, TOO_LARGE, EMPTY, OLD_EXCEL, SHEETS,
-    NUL, ENCODING, LINE_TOO_LONG, SEPARATOR, MALFORMED, CUT_OFF, TOO_MANY_ROWS.
+    Raises FileRefused with a code, here or while rows are taken: NOT_A_FILE, UNREADABLE, TOO_LARGE, EMPTY, OLD_EXCEL,
+    SHEETS, NUL, ENCODING, LINE_TOO_LONG, SEPARATOR, MALFORMED, CUT_OFF, TOO_MANY_ROWS.
     """
     path = Path(path)
     try:
+        # A device or pipe may have no end, or wait for ever; it is asked before it is opened.
+        if not path.is_dir() and path.exists() and not path.is_file():
+            raise FileRefused(
+                "NOT_A_FILE", f"{path.name} is a device, pipe or socket: save its contents as a file first"
+            )
         with path.open("rb") as file:
             yield read_sheet(file, path.name, dress)
     except OSError as error:

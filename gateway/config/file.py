@@ -22,6 +22,7 @@ from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.modbus import ModelsSection, check_modbus, usual_framing
 from gateway.config.push import PushSection
 from gateway.config.slips import SlipsSection
+from gateway.config.sms import SmsSection, check_sms
 from gateway.config.targets import parse_target
 from gateway.config.types import Name, Port, Section
 from gateway.config.web import WebSection, check_web
@@ -273,6 +274,7 @@ class Config(Section):
     modbus: ModelsSection = ModelsSection()
     web: WebSection = WebSection()
     slips: SlipsSection = SlipsSection()
+    sms: SmsSection = SmsSection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
     time: TimeSection = TimeSection()
@@ -360,6 +362,7 @@ def load(path: Path) -> Config:
     keep_models = forget_models()
     findings += check_modbus(config.lines, config.meters, config.modbus.models)
     findings += check_web(config.web, config.gateway.roles)
+    findings += check_sms(config.sms, public=config.web.public_url is not None)
     if config.clocks is not None and config.time.trust == "host" and config.simulation is None:
         findings.append((("clocks",), UNPROVEN))
     if config.gateway.replacement and not config.directory.verify_refs():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -30,8 +30,7 @@ class WebSection(Section):
     systems may prove who they are by a client certificate: where TLS is spoken here, one that `client_ca_file` issued;
     behind a trusted proxy, the one it saw and writes, as PEM or SHA-256, into `client_certificate_header`
     (docs/api.md).
-    `codes` says where one-time codes go: `console` shows them in the log of this machine (demonstrations
-    only); with `none` nobody can log in until an SMS adapter is there.
+    One-time codes go by [sms].
     """
 
     host: str = "127.0.0.1"
@@ -45,7 +44,6 @@ class WebSection(Section):
     operator_token_ref: Name | None = None
     session_secret_ref: Name | None = None
     number_token_ref: Name | None = None
-    codes: Literal["none", "console"] = "none"
     header_seconds: Annotated[float, Field(gt=0, le=120)] = 10.0
     body_seconds: Annotated[float, Field(gt=0, le=120)] = 20.0
     connections_per_address: Annotated[int, Field(ge=4, le=500)] = 64
@@ -145,11 +143,6 @@ def _check_public(web: WebSection, public_url: str, *, tls: bool) -> Iterator[tu
             at,
             "TLS ends at a proxy, whose address would stand for every client: name it, for example "
             '`trusted_proxies = ["127.0.0.1"]`; or name `cert_file` and `key_file`',
-        )
-    if web.codes == "console":
-        yield (
-            ("web", "codes"),
-            'with a `public_url` codes are not shown in a log: `codes = "none"` until an SMS adapter is there',
         )
     if web.session_secret_ref is None:
         yield (

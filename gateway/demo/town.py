@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.otp import CodeSender
+from gateway.central.people.database import PeopleStore
+from gateway.central.people.imports import import_contacts
 from gateway.central.portal.view_models import MeterRow, Overview
+from gateway.central.telling.messages import Provider
 from gateway.config import file as configuration
 from gateway.demo.broker import embedded_broker
 from gateway.errors import GatewayError
@@ -25,7 +26,6 @@ from gateway.roles.central_files import (
     central_files_of,
     make_directory_keys,
 )
-from mapping.directory import NumberKind
 from mapping.imports import apply_import, plan_import
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
@@ -189,7 +189,7 @@ class Demo:
 
 
 @asynccontextmanager
-async def demonstration(options: DemoOptions, sender: CodeSender) -> AsyncIterator[Demo]:
+async def demonstration(options: DemoOptions, provider: Provider) -> AsyncIterator[Demo]:
     """Start everything and stop it when the block ends.
 
     In the order of what needs what: meters, broker, directory and keys, then the roles that use them all.
@@ -202,7 +202,7 @@ async def demonstration(options: DemoOptions, sender: CodeSender) -> AsyncIterat
         stack.push_async_callback(town.stop)
         port = await stack.enter_async_context(embedded_broker())
         config = await asyncio.to_thread(_prepare, options, port)
-        parts = await stack.enter_async_context(running(config, sender=sender, poll=options.poll))
+        parts = await stack.enter_async_context(running(config, provider=provider, poll=options.poll))
         yield Demo(options, town, parts)
 
 
@@ -247,12 +247,11 @@ def _prepare(options: DemoOptions, mqtt_port: int) -> configuration.Config:
     with DirectoryStore(files.directory) as store:
         apply_import(store, plan_import(store.snapshot(), town / "directory.csv", at=now), by=NAME, at=now)
         snapshot = store.snapshot()
-    contacts = ContactStore(files.contacts)
+    people = PeopleStore(files.people)
     try:
-        text = (town / "contacts.csv").read_text(encoding="utf-8")
-        contacts.import_csv(text, lambda number: snapshot.account_by_number(NumberKind.LEGACY, number))
+        import_contacts(people, town / "contacts.csv", snapshot.account_by_number, by=NAME, now=now)
     finally:
-        contacts.close()
+        people.close()
     return config
 
 

@@ -22,10 +22,11 @@ from protocols.session import Clock
 from protocols.unused import unused_frames
 
 if TYPE_CHECKING:
-    from gateway.central.portal.otp import CodeSender
+    from gateway.central.telling.messages import Provider
     from gateway.roles.central import CentralRole
     from gateway.roles.edge import EdgeRole
     from gateway.roles.portal import PortalRole
+    from gateway.roles.telling import TellingRole
 
 log = structlog.get_logger("gateway.roles")
 
@@ -37,6 +38,7 @@ class Running:
     edge: EdgeRole | None = None
     central: CentralRole | None = None
     portal: PortalRole | None = None
+    telling: TellingRole | None = None
 
     def statistics(self) -> list[tuple[str, object]]:
         """Return the frozen statistics of every part, by the part's name in the metrics."""
@@ -66,16 +68,18 @@ class Running:
         if (central := self.central) is not None:
             parts.append(("central", central.central.statistics()))
             parts.append(("ledger", central.ledger.counts()))
+            if self.telling is not None and self.telling.sender is not None:
+                parts.append(("sms", self.telling.sender.statistics()))
         return parts
 
 
 @asynccontextmanager
 async def running(
-    config: Config, *, sender: CodeSender | None = None, poll: bool = True, file: Path | None = None
+    config: Config, *, provider: Provider | None = None, poll: bool = True, file: Path | None = None
 ) -> AsyncIterator[Running]:
     """Run the configured roles while the block runs; a role that fails ends the block with its error.
 
-    `sender` carries one-time codes in place of what [web] names. `poll=False` starts an edge's deliveries
+    `provider` carries messages in place of what [sms] names. `poll=False` starts an edge's deliveries
     without its poller (one-shot commands poll themselves). `file` is where the configuration was read: an edge
     reads it anew when it is asked to.
     """
@@ -88,10 +92,16 @@ async def running(
             from gateway.roles.central import central_role
 
             parts.central = await stack.enter_async_context(central_role(config, clock))
-        if "portal" in config.gateway.roles:
+        if not {"central", "portal"}.isdisjoint(config.gateway.roles):
+            from gateway.roles.telling import telling_role
+
+            parts.telling = await stack.enter_async_context(telling_role(config, provider))
+        if "portal" in config.gateway.roles and parts.telling is not None:
             from gateway.roles.portal import portal_role
 
-            parts.portal = await stack.enter_async_context(portal_role(config, clock, sender))
+            parts.portal = await stack.enter_async_context(
+                portal_role(config, clock, parts.telling.contacts, parts.telling.codes, parts.telling.reports)
+            )
             log.info("portal_started", url=parts.portal.url)
         if "edge" in config.gateway.roles:
             from gateway.roles.edge import edge_role
@@ -118,6 +128,8 @@ async def _tasks(parts: Running, clock: Clock, *, poll: bool) -> AsyncIterator[N
         tasks = [group.create_task(keep_watchdog(watch)), group.create_task(keep_time(clock))]
         if parts.central is not None:
             tasks.append(group.create_task(parts.central.run()))
+            if parts.telling is not None:
+                tasks.append(group.create_task(parts.telling.run()))
         if parts.edge is not None:
             tasks.append(group.create_task(_edge(parts.edge, poll=poll)))
         yield

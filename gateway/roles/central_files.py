@@ -19,7 +19,7 @@ VERIFY_KEY = "directory-verify"
 class CentralFiles:
     """Central's files in one folder; `second_copy` of the sealed keys stands elsewhere, where it is named.
 
-    `url` is the PostgreSQL that holds directory and ledger, where they are no files; it carries the password.
+    `url` is the PostgreSQL that holds directory, ledger and people, where they are no files; it carries the password.
     """
 
     folder: Path
@@ -57,9 +57,9 @@ class CentralFiles:
         return self.url is not None or Path(self.ledger).is_file()
 
     @property
-    def contacts(self) -> Path:
-        """Return the path of the database of registered mobiles."""
-        return self.folder / "contacts.db"
+    def people(self) -> Path | str:
+        """Return where contacts, messages and who saw what are kept: a path, or a URL."""
+        return self.url or self.folder / "contacts.db"
 
     @property
     def campaign(self) -> Path | str:

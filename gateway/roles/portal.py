@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
+from fastapi import APIRouter
 
 from gateway.central.campaign.slips import Slips
 from gateway.central.campaign.store import CampaignStore
@@ -17,9 +17,9 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
+from gateway.central.people.contacts import ContactStore
 from gateway.central.portal.asking import AskingLimits
-from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.otp import CodeMessage, CodeSender, ConsoleSender, OneTimeCodes
+from gateway.central.portal.otp import CodeSender, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.config.file import Config
 from gateway.errors import ConfigError
@@ -29,6 +29,7 @@ from gateway.web.api import create_api
 from gateway.web.api_access import Door
 from gateway.web.app import create_app
 from gateway.web.connections import ConnectionLimits
+from gateway.web.report_door import TakeReports, report_door
 from gateway.web.server import serve, tls_context
 from gateway.web.site import Site
 from mapping.store import DirectoryStore
@@ -39,7 +40,6 @@ from protocols.session import Clock
 
 MIN_SECRET = 16
 """Octets of a session secret and of a token."""
-log = structlog.get_logger("gateway.roles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +52,18 @@ class PortalRole:
 
 @asynccontextmanager
 async def portal_role(
-    config: Config, clock: Clock, sender: CodeSender | None = None
+    config: Config,
+    clock: Clock,
+    contacts: ContactStore,
+    codes: CodeSender,
+    reports: TakeReports | None = None,
 ) -> AsyncIterator[PortalRole]:
     """Serve the pages and the API while the block runs, on central's files.
 
-    `sender` carries one-time codes in place of what [web] `codes` names.
+    `codes` carries one-time codes; `reports` keeps delivery reports, where [sms.reports] names a secret for them.
     """
     files = central_files_of(config).made()
     ledger = Ledger(files.ledger, read_only=files.has_ledger)
-    contacts = ContactStore(files.contacts)
     known = FileSecrets(config.secrets)
     web = config.web
     if problems := portal_problems(config):
@@ -99,12 +102,13 @@ async def portal_role(
             app = create_app(
                 views,
                 contacts,
-                OneTimeCodes(clock=wall_clock, sender=sender or _sender(config)),
+                OneTimeCodes(clock=wall_clock, sender=codes),
                 clock=wall_clock,
                 secret=known.secret(secret) if secret else secrets.token_bytes(32),
                 operator_token=known.secret(token).decode() if token else None,
                 number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
+                doors=_doors(config, reports, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
                 slips=Slips(campaign).account_of,
                 api=create_api(desk, Answers(office.database), door),
@@ -124,8 +128,15 @@ async def portal_role(
                 host = f"[{web.host}]" if ":" in web.host else web.host
                 yield PortalRole(views=views, url=f"{scheme}://{host}:{port}")
     finally:
-        contacts.close()
         await asyncio.to_thread(ledger.close)
+
+
+def _doors(config: Config, reports: TakeReports | None, clock: Clock) -> list[APIRouter]:
+    section = config.sms.reports
+    if section is None or reports is None:
+        return []
+    secret = FileSecrets(config.secrets).secret(section.secret_ref).decode().strip()
+    return [report_door(reports, secret, clock)]
 
 
 def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
@@ -157,16 +168,3 @@ def portal_problems(config: Config) -> list[tuple[tuple[str, str], str]]:
         except ConfigError as error:
             problems.append((("web", "cert_file"), str(error)))
     return problems
-
-
-class _NoSender:
-    """Stands where an SMS adapter will: says that a code was asked for, never the code."""
-
-    async def send(self, message: CodeMessage) -> None:
-        log.error("code_not_sent", kind=message.kind.value, error="no SMS adapter: see [web] codes")
-
-
-def _sender(config: Config) -> CodeSender:
-    if config.web.codes == "console":
-        return ConsoleSender(lambda text: log.warning("one_time_code_shown", text=text))
-    return _NoSender()

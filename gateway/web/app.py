@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -13,8 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.portal.asking import AskingLimits
-from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.lookup import NumberLookup
+from gateway.central.portal.lookup import ContactStore, NumberLookup
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.web.api import PATH
@@ -42,6 +41,7 @@ def create_app(
     secret: bytes,
     operator_token: str | None,
     number_token: str | None = None,
+    doors: Iterable[APIRouter] = (),
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
     slips: Callable[[str], str | None] = lambda _token: None,
@@ -53,7 +53,7 @@ def create_app(
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
     calls is answered. `site` says what people type; `slips` tells the account of a slip's QR code; `api` is what
-    answers under /v1.
+    answers under /v1, `doors` are other machines'.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -68,6 +68,8 @@ def create_app(
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
     app.include_router(operator_routes(pages, views, operator_token))
+    for door in doors:
+        app.include_router(door)
 
     if api is not None:  # after the routes that have paths of their own below it
         app.mount(PATH, api)

@@ -34,6 +34,7 @@ METRIC_PARTS = (
     "influx",
     "central",
     "ledger",
+    "sms",
 )
 
 
@@ -111,7 +112,9 @@ def test_every_metric_family_has_its_heading(part: str) -> None:
 
 def test_the_metric_families_are_those_of_the_program() -> None:
     source = (ROOT / "gateway" / "roles" / "app.py").read_text(encoding="utf-8")
-    named = set(re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:edge\.|central\.|line\.)', source))
+    named = set(
+        re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:edge\.|central\.|line\.|self\.telling\.)', source)
+    )
     assert named == set(METRIC_PARTS)
     assert Running().statistics() == []
 

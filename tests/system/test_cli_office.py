@@ -248,10 +248,11 @@ def cli_code(cli: Cli, *words: object) -> int:
 def test_contacts_are_counted_and_refused_row_by_row(cli: Cli, data: Path) -> None:
     head = "legacy_number,mobile,verified_at\n"
     good = put(data / "c.csv", head + "KE0000001,+919999900001,2026-10-01T00:00:00+05:30\n")
-    assert cli("contacts", "import", good, "--data", data, "--json").json == {"accepted": 1, "refused": 0}
+    done = cli("contacts", "import", good, "--data", data, "--json").json
+    assert (done["applied"], done["rejected"], done["rows"]) == (1, 0, [])
     bad = put(data / "d.csv", head + "KE0000009,+919999900002,2026-10-01T00:00:00+05:30\nKE0000002,12,x\n")
     seen = cli("contacts", "import", bad, "--data", data, "--json", code=1).json
-    assert (seen["accepted"], seen["refused"]) == (0, 2)
+    assert (seen["applied"], seen["rejected"]) == (0, 2)
     assert len(seen["rows"]) == 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,13 +14,11 @@ from gateway.config.file import load
 from gateway.config.mistakes import ConfigMistakes
 from gateway.config.web import origin
 from gateway.errors import ConfigError
-from gateway.roles.portal import portal_role
+from gateway.roles.app import running
 from tests.support.cli import Cli, command_line
-from tests.support.fakes import ManualClock
 from tests.support.mosquitto import make_certificates
 from tests.support.paths import ROOT
 from tests.support.web.deployed import TOKEN, settings
-from tests.support.web.seed import NOW
 
 URL = 'public_url = "https://portal.example"\n'
 SECRET = 'session_secret_ref = "portal-session"\n'
@@ -48,7 +45,9 @@ UNSAFE = {
     "half of all": (URL + SECRET + 'trusted_proxies = ["128.0.0.0/1"]\n', "web.trusted_proxies", "almost"),
     "any proxy": (URL + SECRET + 'trusted_proxies = ["*"]\n', "web.trusted_proxies", "not an address"),
     "a proxy's name": (URL + SECRET + 'trusted_proxies = ["proxy-1"]\n', "web.trusted_proxies", "not an address"),
-    "codes in the log": (URL + SECRET + PROXY + 'codes = "console"\n', "web.codes", '`codes = "none"`'),
+    "codes in the log": (
+        URL + SECRET + PROXY + '[sms]\nprovider = "console"\n', "sms.provider", '`provider = "none"`',
+    ),
     "sessions that end with each start": (URL + PROXY, "web.public_url", "name `session_secret_ref`"),
     "a path": ('public_url = "https://portal.example/me"\n', "web.public_url", "like `https://portal.example`"),
     "a user": ('public_url = "https://x@portal.example"\n', "web.public_url", "like `https://portal.example`"),
@@ -57,7 +56,7 @@ UNSAFE = {
 }  # fmt: skip
 SAFE = {
     "nothing": "",
-    "a demonstration": 'codes = "console"\n',
+    "a demonstration": '[sms]\nprovider = "console"\n',
     "behind a proxy": URL + SECRET + PROXY,
     "TLS here": 'host = "0.0.0.0"\n' + URL + SECRET + TLS,
     "TLS here and a proxy elsewhere": 'host = "::"\ntrusted_proxies = ["10.0.0.0/24"]\n' + URL + SECRET + TLS,
@@ -121,7 +120,7 @@ async def test_short_secrets_are_refused(cli: Cli, tmp_path: Path, name: str) ->
     assert "`openssl rand -base64 32`" in told
     assert f"{path}:" in told
     with pytest.raises(ConfigError, match="has 5 octets"):
-        async with portal_role(load(path), ManualClock(NOW)):
+        async with running(load(path)):
             pass
     cli("run", "--config", path, code=Exit.CONFIG)
 
@@ -133,7 +132,9 @@ async def test_tls_is_served_and_its_files_are_looked_at(cli: Cli, tmp_path: Pat
     (tmp_path / "data").mkdir()
     cli("check", "--config", path)
     trusted = ssl.create_default_context(cafile=str(certs.ca))
-    async with portal_role(load(path), ManualClock(datetime.now(UTC))) as role:
+    async with running(load(path)) as parts:
+        role = parts.portal
+        assert role is not None
         assert role.url.startswith("https://127.0.0.1:")
         async with httpx.AsyncClient(base_url=role.url, verify=trusted) as browser:
             page = await browser.get("/me")

@@ -13,7 +13,6 @@ import pytest
 from httpx import Response
 
 from gateway.central.portal.asking import ASKS_PER_DEVICE
-from gateway.central.portal.contacts import Contact
 from gateway.central.portal.lookup import Asked, NumberLookup
 from gateway.central.portal.otp import Asker
 from mapping.changes import Name
@@ -56,7 +55,7 @@ def test_row_a01_the_new_number_comes_by_sms_only(client: TestClient, seeded: To
 
 
 def test_row_a02_numbers_that_are_nobody_s_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
-    seeded.contacts.put(Contact(account_id="acc-birju", mobile="9876543210", verified_at=None))
+    seeded.reverify("acc-birju", None)
     answers = []
     for number in (LEGACY["asha"], "KE9999999", LEGACY["birju"], "9999999999"):
         answer = know(client, number)
@@ -110,7 +109,7 @@ def test_the_fourth_message_an_hour_is_not_sent_whatever_the_channel(doors: Town
 
 def test_row_a16_a_mobile_not_verified_of_late_gets_no_number(client: TestClient, seeded: Town) -> None:
     old = NOW - timedelta(days=366)
-    seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
+    seeded.reverify("acc-asha", old)
     assert know(client, LEGACY["asha"]).status_code == 303
     wait_codes(seeded, 1)
     assert seeded.codes == [STALE.format("2345")]

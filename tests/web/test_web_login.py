@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gateway.central.portal.contacts import Contact
 from gateway.central.portal.lookup import NumberLookup
 from tests.support.waiting import PATIENCE
 from tests.support.web.client import TestClient
@@ -39,7 +38,7 @@ def test_typed_number_comes_back_grouped(client: TestClient) -> None:
 
 
 def test_row_72_known_and_unknown_numbers_get_the_same_bytes(client: TestClient, seeded: Town) -> None:
-    seeded.contacts.put(Contact(account_id="acc-birju", mobile="9876543210", verified_at=None))
+    seeded.reverify("acc-birju", None)
     answers = []
     for number in (LEGACY["asha"], "KE9999999", NUMBERS["birju"], "9999999999"):
         answer = ask(client, number)
@@ -207,7 +206,7 @@ def test_forms_of_other_sites_are_refused(client: TestClient) -> None:
 
 def test_row_70_a_mobile_not_verified_within_a_year_gets_no_code(client: TestClient, seeded: Town) -> None:
     old = NOW - timedelta(days=366)
-    seeded.contacts.put(Contact(account_id="acc-asha", mobile="9876543210", verified_at=old))
+    seeded.reverify("acc-asha", old)
     ask(client, NUMBERS["asha"])
     wait_codes(seeded, 1)
     assert seeded.codes == ["old number ending 2345: mobile must be verified again, call 1912"]

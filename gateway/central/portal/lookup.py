@@ -14,8 +14,9 @@ from typing import Final
 
 import structlog
 
+from gateway.central.people.contacts import Contact
+from gateway.central.people.contacts import ContactStore as ContactStore  # the pages know it from here
 from gateway.central.portal.asking import Ask, AskingLimits
-from gateway.central.portal.contacts import Contact, ContactStore
 from gateway.central.portal.otp import Asker, OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.errors import GatewayError

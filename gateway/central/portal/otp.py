@@ -10,13 +10,14 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from gateway.central.portal.contacts import Contact
+from gateway.central.people.contacts import Contact
+from gateway.central.people.verification import ENDING, may_have_whole_number
 from gateway.central.portal.limits import FairTurns, SlidingLimit
 from protocols.session import Clock
 
@@ -24,17 +25,11 @@ CODE_DIGITS = 6
 CODE_LIFETIME = timedelta(minutes=5)
 CODE_TRIES = 5
 """Wrong codes allowed for each code sent: five of a million leave a guesser one chance in 200,000."""
-ENDING = 4
-"""Characters of a number that a message may show."""
 CODES_PER_ACCOUNT = 3
 """Messages in ACCOUNT_WINDOW that strangers' devices may cause together, and that one known device may."""
 CODES_PER_ADDRESS = 2
 """Of them at most so many from one address, so that one stranger leaves a turn to the owner."""
 ACCOUNT_WINDOW = timedelta(hours=1)
-VERIFIED_FOR = timedelta(days=365)
-"""After it a mobile may be a stranger's: operators give numbers out again (users.md §6 row 70)."""
-CLOCKS_DIFFER = timedelta(minutes=5)
-"""What the clock of whoever verified a mobile may differ from ours."""
 MAX_CHALLENGES = 10_000
 """Logins in memory for which no code was sent; beyond it the oldest is forgotten."""
 MAX_ISSUED = 100_000
@@ -51,44 +46,23 @@ class SendKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeMessage:
-    """One message for one mobile. `ending` is the last four characters of the account's number.
+    """One message to one contact. `ending` is the last four characters of the account's number.
 
     `number` is the whole new number: in a message of that kind only, to a verified mobile only.
     """
 
     kind: SendKind
-    mobile: str
+    contact: Contact
     ending: str
     code: str = ""
     number: str = ""
 
 
 class CodeSender(Protocol):
-    """How messages reach a mobile.
-
-    There is no SMS adapter yet: one for a DLT-registered gateway (template ids, delivery reports) will
-    implement this; until then only `ConsoleSender` exists, which reaches nobody's phone.
-    """
+    """How messages reach a mobile: by the queue of all messages (`central.telling`)."""
 
     async def send(self, message: CodeMessage) -> None:
         """Hand the message over; GatewayError when it cannot be."""
-
-
-class ConsoleSender:
-    """Shows codes on this machine instead of sending them: for the demo and tests only."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self._show = show
-
-    async def send(self, message: CodeMessage) -> None:
-        if message.kind is SendKind.CODE:
-            self._show(f"code for account ending {message.ending}: {message.code}")
-        elif message.kind is SendKind.NUMBER:
-            self._show(
-                f"new number of the connection with old number ending {message.ending}: {message.number}"
-            )
-        else:
-            self._show(f"old number ending {message.ending}: mobile must be verified again, call 1912")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +127,9 @@ class OneTimeCodes:
         held = self._find(challenge)
         if held is None or self._refuse(contact.account_id, asker, now):
             return False
-        if not verified(contact.verified_at, now):
+        if not may_have_whole_number(contact.verified_at, now):
             ending = (legacy or "")[-ENDING:]
-            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
+            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, contact=contact, ending=ending))
             return False
         if held.account_id != contact.account_id:  # a number that was given to another account meanwhile
             held.codes.clear()
@@ -166,9 +140,7 @@ class OneTimeCodes:
         self._opened.pop(challenge, None)
         _put(self._issued, challenge, held, MAX_ISSUED)
         ending = (number or legacy or "")[-ENDING:]
-        await self._sender.send(
-            CodeMessage(kind=SendKind.CODE, mobile=contact.mobile, ending=ending, code=code)
-        )
+        await self._sender.send(CodeMessage(kind=SendKind.CODE, contact=contact, ending=ending, code=code))
         return True
 
     async def tell_number(
@@ -183,11 +155,11 @@ class OneTimeCodes:
         if number is None or self._refuse(contact.account_id, asker, now):
             return False
         ending = (legacy or "")[-ENDING:]
-        if not verified(contact.verified_at, now):
-            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, mobile=contact.mobile, ending=ending))
+        if not may_have_whole_number(contact.verified_at, now):
+            await self._sender.send(CodeMessage(kind=SendKind.REVERIFY, contact=contact, ending=ending))
             return False
         await self._sender.send(
-            CodeMessage(kind=SendKind.NUMBER, mobile=contact.mobile, ending=ending, number=number)
+            CodeMessage(kind=SendKind.NUMBER, contact=contact, ending=ending, number=number)
         )
         return True
 
@@ -225,8 +197,3 @@ def _put(table: OrderedDict[str, _Challenge], challenge: str, held: _Challenge, 
     table.move_to_end(challenge)
     if len(table) > most:
         table.popitem(last=False)
-
-
-def verified(at: datetime | None, now: datetime) -> bool:
-    """Say whether a mobile counts as verified; one that will be verified in the future is not."""
-    return at is not None and timedelta(0) <= now - at + CLOCKS_DIFFER and now - at <= VERIFIED_FOR

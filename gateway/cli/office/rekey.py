@@ -12,7 +12,8 @@ import typer
 
 from gateway.central.office.actors import Right
 from gateway.central.office.approvals import Approvals
-from gateway.central.portal.contacts import ContactStore
+from gateway.central.people.contacts import ContactStore
+from gateway.central.people.database import PeopleStore
 from gateway.cli.exits import Exit
 from gateway.cli.office.acting import Acting, acting
 from gateway.cli.office.clock import knows_the_time
@@ -321,10 +322,11 @@ def _state(plan: RekeyPlan) -> str:
 @contextmanager
 def _mobiles(files: CentralFiles) -> Iterator[Callable[[str], str | None] | None]:
     """Give what finds an account's registered mobile; None where no mobiles are kept."""
-    if not files.contacts.exists():
+    if isinstance(files.people, Path) and not files.people.exists():
         yield None
         return
-    contacts = ContactStore(files.contacts)
+    people = PeopleStore(files.people)
+    contacts = ContactStore(people)
 
     def mobile_of(account: str) -> str | None:
         found = contacts.get(account)
@@ -333,7 +335,7 @@ def _mobiles(files: CentralFiles) -> Iterator[Callable[[str], str | None] | None
     try:
         yield mobile_of
     finally:
-        contacts.close()
+        people.close()
 
 
 def _sender(files: CentralFiles, name: str | None) -> Sender:

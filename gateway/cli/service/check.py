@@ -101,6 +101,7 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         config.directory.signing_key_ref,
         config.web.operator_token_ref,
         config.web.session_secret_ref,
+        *_sms_secrets(config),
         config.influx.token_ref if config.influx else None,
         config.keys.escrow_key_ref,
         config.keys.store_key_ref,
@@ -116,6 +117,12 @@ def _missing_secrets(config: configuration.Config) -> list[str]:
         except MeterConfigError as error:
             missing.append(str(error))
     return missing + _unfit_keys(config, known)
+
+
+def _sms_secrets(config: configuration.Config) -> list[str]:
+    http, reports = config.sms.http, config.sms.reports
+    named = [] if http is None else [*http.secret_fields.values(), *http.secret_headers.values()]
+    return named if reports is None else [*named, reports.secret_ref]
 
 
 def _first_keys(config: configuration.Config, meter: MeterSection) -> list[str | None]:

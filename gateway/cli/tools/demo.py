@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from gateway.central.portal.otp import ConsoleSender
 from gateway.central.portal.view_models import MeterRow
+from gateway.central.telling.providers import ConsoleProvider
 from gateway.cli.exits import Exit
 from gateway.cli.output import IST
 from gateway.cli.until_signal import until_signal
@@ -75,7 +75,7 @@ def demo(
 async def _once(options: DemoOptions) -> bool:
     """Read every meter once, print the table; return whether nothing is missing."""
     console = _console()
-    async with demonstration(options, ConsoleSender(console.print)) as running:
+    async with demonstration(options, ConsoleProvider(console.print)) as running:
         console.print(f"{len(running.plan.meters)} meters answer on {len(running.plan.lines)} lines")
         console.print(f"re-key applied: {await running.rekey()} accounts got their 10-digit number")
         await running.wait_directory()
@@ -97,8 +97,8 @@ async def _once(options: DemoOptions) -> bool:
 async def _live(options: DemoOptions) -> bool:
     """Show the town until it is stopped."""
     console = _console()
-    sender = ConsoleSender(lambda text: console.print(f"[bold magenta]SMS[/] {text}"))
-    async with demonstration(options, sender) as running:
+    provider = ConsoleProvider(lambda text: console.print(f"[bold magenta]SMS[/] {text}"))
+    async with demonstration(options, provider) as running:
         _print_addresses(console, running)
         with Live(await _table(running), console=console, auto_refresh=False, transient=False) as live:
             async with asyncio.TaskGroup() as group:

@@ -10,11 +10,13 @@ import pytest
 
 from gateway.central.intake.batches import MessageStore, ReceivedMessage
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.portal.contacts import ContactStore
-from gateway.central.portal.otp import VERIFIED_FOR, verified
+from gateway.central.people.database import PeopleStore
+from gateway.central.people.imports import import_contacts
+from gateway.central.people.verification import VERIFIED_FOR, verified
 from gateway.contract.envelope import wrap
 from gateway.contract.messages import Balance
 from gateway.contract.topics import Topics
+from mapping.row_verdicts import Verdict
 from tests.support.central.samples import DAY, NOW
 
 TOPICS = Topics("test")
@@ -55,11 +57,12 @@ def test_a_balance_of_2099_that_is_stored_already_gives_way(ledger: Ledger) -> N
 
 
 def test_a_mobile_that_will_be_verified_in_2099_is_not(tmp_path: Path) -> None:
-    store = ContactStore(tmp_path / "contacts.db")
+    store = PeopleStore(tmp_path / "contacts.db")
     rows = f"KE1,9876500001,{FAR.isoformat()}\nKE2,9876500002,{NOW.isoformat()}\n"
-    done = store.import_csv("legacy_number,mobile,verified_at\n" + rows, lambda n: n, now=NOW)
+    (tmp_path / "c.csv").write_text("legacy_number,mobile,verified_at\n" + rows)
+    done = import_contacts(store, tmp_path / "c.csv", lambda _, number: number, by="t", now=NOW)
     store.close()
-    assert (done.applied, [row.code for row in done.refused]) == (1, ["VERIFIED_AT"])
+    assert (done.counts[Verdict.APPLIED], [row.code for row in done.not_applied]) == (1, ["FUTURE"])
     assert verified(NOW, NOW)
     assert verified(NOW + timedelta(minutes=2), NOW)
     assert not verified(FAR, NOW)

@@ -23,6 +23,7 @@ from gateway.central.office.office import Office
 from gateway.config.file import load
 from gateway.roles.central_files import central_files
 from gateway.roles.portal import portal_role
+from gateway.roles.telling import telling_role
 from mapping.changes import Change, Install, MoveIn, Name
 from mapping.directory import NumberKind, Role
 from mapping.store import DirectoryStore
@@ -115,8 +116,10 @@ async def walked(folder: Path) -> AsyncIterator[Walk]:
         held = token(office, "sap", StaffRole.CLERK, at=now)
     text = f"Authorization: Bearer {held}\nContent-Type: application/json\n"
     (folder / "headers").write_text(text, encoding="ascii")
-    async with portal_role(load(settings(folder, "")), SystemClock()) as role:
-        yield Walk(folder, role.url)
+    config = load(settings(folder, ""))
+    async with telling_role(config) as told:
+        async with portal_role(config, SystemClock(), told.contacts, told.codes) as role:
+            yield Walk(folder, role.url)
 
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from gateway.central.portal.contacts import Contact, ContactStore
+from gateway.central.people.contacts import ContactStore
+from gateway.central.people.database import PeopleStore
 from gateway.central.portal.otp import CodeMessage
 from gateway.config.file import load
 from gateway.roles.central_files import central_files
@@ -76,16 +77,19 @@ async def portal(folder: Path, seeded: Path, web: str) -> AsyncIterator[tuple[in
     for name, path in (
         ("directory", files.directory),
         ("ledger", files.ledger),
-        ("contacts", files.contacts),
+        ("contacts", files.people),
     ):
         shutil.copyfile(seeded / f"{name}.sqlite3", path)
-    contacts = ContactStore(files.contacts)
+    people = PeopleStore(files.people)
+    contacts, now = ContactStore(people), datetime.now(UTC)
     for who in ("asha", "birju"):
-        contacts.put(Contact(account_id=f"acc-{who}", mobile="9876543210", verified_at=datetime.now(UTC)))
-    contacts.close()
+        contacts.add(f"acc-{who}", "9876543210", by="t", source="t", at=now, verified_at=now)
     phone = Phone()
-    async with portal_role(load(settings(folder, web)), ManualClock(NOW), phone) as role:
-        yield int(role.url.rsplit(":", 1)[1]), phone
+    try:
+        async with portal_role(load(settings(folder, web)), ManualClock(NOW), contacts, phone) as role:
+            yield int(role.url.rsplit(":", 1)[1]), phone
+    finally:
+        people.close()
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Steps of the people store's tables, one file each."""

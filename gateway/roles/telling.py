@@ -1,0 +1,188 @@
+"""Telling people put together: the people store, templates, queue, and the sender of the configured provider."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from gateway.central.people.contacts import ContactStore
+from gateway.central.people.database import PeopleStore
+from gateway.central.portal.otp import CodeMessage, CodeSender
+from gateway.central.telling.codes import QueuedCodes
+from gateway.central.telling.lint import load_library, unregistered
+from gateway.central.telling.messages import Provider
+from gateway.central.telling.pace import Pace
+from gateway.central.telling.providers import ConsoleProvider, FileProvider
+from gateway.central.telling.queue import SmsQueue
+from gateway.central.telling.reports import ReportRules, reports_in
+from gateway.central.telling.sender import Sender
+from gateway.central.telling.templates import Library
+from gateway.config.file import Config
+from gateway.config.sms import SmsSection
+from gateway.errors import ConfigError
+from gateway.roles.central_files import central_files_of
+from protocols.clock import SystemClock
+from protocols.meters.secrets import FileSecrets
+from protocols.session import Clock
+
+log = structlog.get_logger("gateway.roles")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellingRole:
+    """What portal and central share; `sender` is None where no provider is configured."""
+
+    people: PeopleStore
+    contacts: ContactStore
+    queue: SmsQueue
+    codes: CodeSender
+    sender: Sender | None
+    reports: Callable[[bytes, str, str], int] | None
+    """Keeps the delivery reports of a provider's call; None where none come."""
+
+    async def run(self) -> None:
+        """Send what is queued, until cancelled."""
+        if self.sender is not None:
+            await self.sender.run()
+
+
+@asynccontextmanager
+async def telling_role(config: Config, provider: Provider | None = None) -> AsyncIterator[TellingRole]:
+    """Open store, templates and provider; `provider` takes the place of what [sms] names.
+
+    Raises ConfigError for templates with mistakes, and where a provider would refuse them.
+    """
+    clock = SystemClock()  # people live by the real time, whatever time a simulation shows
+    library = library_of(config.sms)
+    used = provider or provider_of(config, library)
+    people = PeopleStore(central_files_of(config).made().people)
+    try:
+        queue = SmsQueue(people, library, pace_of(config.sms))
+        yield TellingRole(
+            people=people,
+            contacts=ContactStore(people),
+            queue=queue,
+            codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
+            sender=None if used is None else Sender(queue, used, clock),
+            reports=_reports(config.sms, queue, clock),
+        )
+    finally:
+        if used is not None:
+            await used.close()
+        await asyncio.to_thread(people.close)
+
+
+class _NoCodes:
+    """Stands where no provider is configured: says that a code was asked for, never the code."""
+
+    async def send(self, message: CodeMessage) -> None:
+        log.error("code_not_sent", kind=message.kind.value, error="no provider: see [sms] provider")
+
+
+def library_of(section: SmsSection) -> Library:
+    """Return the templates that a configuration names; TemplateMistakes lists what is wrong."""
+    return load_library(section.templates, language=section.language)
+
+
+def pace_of(section: SmsSection) -> Pace:
+    """Return how fast and when messages go."""
+    return Pace(
+        per_second=section.per_second,
+        quiet_from=section.quiet_from,
+        quiet_until=section.quiet_until,
+        tries=section.tries,
+        service_lives=timedelta(hours=section.give_up_hours),
+        repeats_safe=section.http is not None and section.http.repeats_safe,
+    )
+
+
+def provider_of(config: Config, library: Library) -> Provider | None:
+    """Return the configured way to phones, None for none; ConfigError where it cannot work."""
+    section = config.sms
+    match section.provider:
+        case "none":
+            return None
+        case "console":
+            return ConsoleProvider(lambda text: log.warning("sms_shown", text=text))
+        case "file":
+            return FileProvider(section.file or Path())
+        case "http":
+            return _http(config, library)
+
+
+def _http(config: Config, library: Library) -> Provider:
+    from gateway.central.telling.answers import AnswerRules
+    from gateway.central.telling.http_provider import HttpProvider, HttpSettings
+
+    section = config.sms.http
+    assert section is not None
+    if missing := unregistered(library):
+        raise ConfigError(
+            f"[sms] templates: the operators would refuse {len(missing)} of them ({missing[0]} …): "
+            "`meter-gateway sms templates check` lists what is not registered"
+        )
+    answer = section.answer
+    return HttpProvider(
+        HttpSettings(
+            url=section.url,
+            method=section.method,
+            body=section.body,
+            fields=section.fields,
+            headers=section.headers,
+            secret_fields=_secrets(config, section.secret_fields),
+            secret_headers=_secrets(config, section.secret_headers),
+            codings=section.codings,
+            ca_file=section.ca_file,
+            seconds=section.seconds,
+            rules=AnswerRules(
+                accepted_status=answer.accepted_status,
+                busy_status=answer.busy_status,
+                where=answer.where,
+                accepted=answer.accepted,
+                busy=answer.busy,
+                id_at=answer.id,
+                id_pattern=answer.id_pattern,
+            ),
+            reports=config.sms.reports is not None,
+        )
+    )
+
+
+def _reports(section: SmsSection, queue: SmsQueue, clock: Clock) -> Callable[[bytes, str, str], int] | None:
+    asked = section.reports
+    if asked is None:
+        return None
+    rules = ReportRules(
+        id_at=asked.id,
+        reference_at=asked.reference,
+        status_at=asked.status,
+        delivered=asked.delivered,
+        undelivered=asked.undelivered,
+        reason_at=asked.reason,
+        list_at=asked.list,
+    )
+
+    def take(body: bytes, content_type: str, query: str) -> int:
+        found = reports_in(rules, body, content_type, query)
+        for report in found:
+            queue.report(report, now=clock.now())
+        return len(found)
+
+    return take
+
+
+def _secrets(config: Config, refs: dict[str, str]) -> dict[str, str]:
+    known = FileSecrets(config.secrets)
+    found = {}
+    for name, ref in refs.items():
+        text = known.secret(ref).decode("utf-8", "replace").strip()
+        if not text.isascii() or not text.isprintable() or not text:
+            raise ConfigError(f"the secret `{ref}` is no line of plain letters, as {name} must be")
+        found[name] = text
+    return found
