@@ -11,7 +11,6 @@ from datetime import timedelta
 
 from fastapi import APIRouter
 
-from gateway.central.campaign.slips import Slips
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.answers import Answers
@@ -110,7 +109,7 @@ async def portal_role(
                 site=Site(public_url=web.public_url),
                 doors=_doors(config, reports, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
-                slips=Slips(campaign).account_of,
+                campaign=campaign,
                 api=create_api(desk, Answers(office.database), door),
             )
             limits = ConnectionLimits(

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import structlog
 
+from gateway.central.campaign.feeding import Feeder
+from gateway.central.campaign.reaching import Messages
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
 from gateway.central.portal.otp import CodeMessage, CodeSender
@@ -27,6 +30,7 @@ from gateway.config.file import Config
 from gateway.config.sms import SmsSection
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
+from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
@@ -36,20 +40,23 @@ log = structlog.get_logger("gateway.roles")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TellingRole:
-    """What portal and central share; `sender` is None where no provider is configured."""
+    """What portal and central share; `sender` and `feeder` are None where no provider is configured."""
 
     people: PeopleStore
     contacts: ContactStore
     queue: SmsQueue
     codes: CodeSender
     sender: Sender | None
+    feeder: Feeder | None
     reports: Callable[[bytes, str, str], int] | None
     """Keeps the delivery reports of a provider's call; None where none come."""
 
     async def run(self) -> None:
-        """Send what is queued, until cancelled."""
-        if self.sender is not None:
-            await self.sender.run()
+        """Send what is queued, and feed the queue from campaigns, until cancelled."""
+        if self.sender is not None and self.feeder is not None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.sender.run())
+                group.create_task(self.feeder.run())
 
 
 @asynccontextmanager
@@ -61,17 +68,20 @@ async def telling_role(config: Config, provider: Provider | None = None) -> Asyn
     clock = SystemClock()  # people live by the real time, whatever time a simulation shows
     library = library_of(config.sms)
     used = provider or provider_of(config, library)
-    people = PeopleStore(central_files_of(config).made().people)
+    files = central_files_of(config).made()
+    people = PeopleStore(files.people)
     try:
         queue = SmsQueue(people, library, pace_of(config.sms))
-        yield TellingRole(
-            people=people,
-            contacts=ContactStore(people),
-            queue=queue,
-            codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
-            sender=None if used is None else Sender(queue, used, clock),
-            reports=_reports(config.sms, queue, clock),
-        )
+        with CampaignStore(files.campaign) as campaign, DirectoryStore(files.directory) as directory:
+            yield TellingRole(
+                people=people,
+                contacts=ContactStore(people),
+                queue=queue,
+                codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
+                sender=None if used is None else Sender(queue, used, clock),
+                feeder=None if used is None else Feeder(campaign, directory, Messages(people, queue), clock),
+                reports=_reports(config.sms, queue, clock),
+            )
     finally:
         if used is not None:
             await used.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from gateway.central.campaign.slips import Slips
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.lookup import ContactStore, NumberLookup
 from gateway.central.portal.otp import OneTimeCodes
@@ -44,7 +46,7 @@ def create_app(
     doors: Iterable[APIRouter] = (),
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
-    slips: Callable[[str], str | None] = lambda _token: None,
+    campaign: CampaignStore | None = None,
     api: FastAPI | None = None,
 ) -> FastAPI:
     """Return the application.
@@ -52,7 +54,7 @@ def create_app(
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
-    calls is answered. `site` says what people type; `slips` tells the account of a slip's QR code; `api` is what
+    calls is answered. `site` says what people type; `campaign` holds slips and campaigns; `api` is what
     answers under /v1, `doors` are other machines'.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
@@ -63,11 +65,13 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware, site=site)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits(), slips)
+    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits())
+    if campaign is not None:
+        lookup.slips = Slips(campaign).account_of
     app.include_router(consumer_routes(pages, lookup))
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
-    app.include_router(operator_routes(pages, views, operator_token))
+    app.include_router(operator_routes(pages, views, operator_token, campaign))
     for door in doors:
         app.include_router(door)
 

@@ -13,10 +13,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.portal.limits import SlidingLimit
 from gateway.central.portal.view_models import Issue, MeterChoice, MeterRow, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
+from gateway.web.campaigns import campaign_routes
 from gateway.web.i18n import Words
 from gateway.web.pages import Pages
 from gateway.web.security import client_address
@@ -29,7 +31,9 @@ MAX_ISSUES_SHOWN = 200
 _COOKIE = "operator"
 
 
-def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
+def operator_routes(
+    pages: Pages, views: Views, token: str | None, campaigns: CampaignStore | None = None
+) -> APIRouter:
     """Make the routes under /operator. Without a token they answer on this machine only, and never to a proxy."""
     routes = APIRouter()
     tries = SlidingLimit(TOKEN_TRIES, timedelta(minutes=15))
@@ -75,6 +79,8 @@ def operator_routes(pages: Pages, views: Views, token: str | None) -> APIRouter:
         seen = await asyncio.to_thread(views.overview, meter_choice(request))
         return JSONResponse(overview_document(seen, pages.words(request)))
 
+    if campaigns is not None:
+        routes.include_router(campaign_routes(pages, is_staff, campaigns))
     return routes
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import and_, exists, func, select
 
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.campaign.tables import slip, target
-from gateway.central.campaign.targets import TargetState, Told, Way
+from gateway.central.campaign.targets import PlanState, Targets, TargetState, Told, Way
 from mapping.instants import EPOCH
 
 INDIA_US: Final = 19_800 * 1_000_000
@@ -82,9 +82,7 @@ def by_route(store: CampaignStore, campaign: str) -> dict[str, Coverage]:
 
 def by_day(store: CampaignStore, campaign: str) -> list[Day]:
     """Return the burn-down: each day on which somebody was told, and who was left after it."""
-    day = (target.c.told_at + INDIA_US).op("/")(
-        DAY_US
-    )  # whole days: SQLAlchemy's own division makes decimals
+    day = (target.c.told_at + INDIA_US) // DAY_US
     alive = (target.c.campaign == campaign, target.c.state != TargetState.CANCELLED.value)
     with store.db.reading("counting a campaign") as db:
         left: int = db.execute(select(func.count()).select_from(target).where(*alive)).scalar_one()
@@ -130,3 +128,26 @@ def _column(way: str, state: str, told_how: str | None, made: Any) -> str:
     if way == Way.SLIP:
         return "slip_out" if made else "slip_to_make"
     return "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A campaign as a page shows it."""
+
+    name: str
+    state: PlanState
+    whole: Coverage
+    routes: dict[str, Coverage]
+    days: list[Day]
+
+
+def standings(store: CampaignStore) -> list[Standing]:
+    """Return every campaign with how far it is, by name."""
+    targets = Targets(store)
+    found = []
+    for one in targets.every():
+        targets.settle_slips(one.name)
+        routes = by_route(store, one.name)
+        days = by_day(store, one.name)
+        found.append(Standing(name=one.name, state=one.state, whole=total(routes), routes=routes, days=days))
+    return found

@@ -19,6 +19,7 @@ from gateway.central.campaign.reaching import Messages
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.campaign.tables import plan, target
 from gateway.central.campaign.targets import (
+    NUMBER_CHANGED,
     Campaign,
     PlanState,
     Targets,
@@ -41,6 +42,7 @@ WINDOW: Final = 300
 SETTLED_AT_ONCE: Final = 500
 EVERY: Final = 5.0
 """Seconds between two looks."""
+IS_PAUSED: Final = "the campaign is paused"
 _TOLD: Final = (State.DELIVERED, State.ACCEPTED)
 """Delivered; or taken by a provider that reports nothing later."""
 log = structlog.get_logger("gateway.central.campaign")
@@ -75,10 +77,14 @@ class Feeder:
     async def run(self) -> None:
         """Look until cancelled; a failure is told, and the next look tries again."""
         while True:
+            step = asyncio.ensure_future(asyncio.to_thread(self.step))
             try:
-                await asyncio.to_thread(self.step)
+                await asyncio.shield(step)
             except (GatewayError, MappingError) as error:
                 log.error("campaign_not_fed", error=str(error))
+            except asyncio.CancelledError:
+                await asyncio.wait([step])  # the thread uses stores that are closed next
+                raise
             await asyncio.sleep(EVERY)
 
     def step(self) -> Fed:
@@ -114,6 +120,9 @@ class Feeder:
                         told += 1
                         by_sms = {"told_how": str(Told.SMS), "told_at": micros(one.at)}
                         changes.append(changed(row, TargetState.TOLD) | by_sms)
+                    elif one.state is State.REFUSED and one.reason in (IS_PAUSED, NUMBER_CHANGED):
+                        # Taken back, and a crash came before it was noted here.
+                        changes.append(changed(row, TargetState.WAITING, tries=row.tries + 1))
                     elif row.state == TargetState.QUEUED:
                         lost += 1
                         masked = "the mobile was no longer verified: it was sent no number"
@@ -177,7 +186,7 @@ class Feeder:
     def _take_back(self, campaign: Campaign, now: datetime) -> None:
         """Let no message of a paused campaign wait: its telling waits here, under its next key."""
         keys = self._messages.waiting_keys(campaign.name, WINDOW)
-        gone = self._messages.withdraw(keys, "the campaign is paused", now) if keys else set()
+        gone = self._messages.withdraw(keys, IS_PAUSED, now) if keys else set()
         if not gone:
             return
         with self._db.writing("holding a campaign") as db:

@@ -21,6 +21,7 @@ from mapping.instants import micros
 from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 
+NUMBER_CHANGED: Final = "the number changed"
 AT_ONCE: Final = 500
 """Accounts planned in one transaction."""
 
@@ -136,7 +137,8 @@ class Targets:
     ) -> Planned:
         """Plan a campaign, or bring it to what the directory says now; a run that broke off is begun anew.
 
-        Slips are brought to it with the same look. Whoever was told this number, by whatever way and campaign, is not told again.
+        Slips are brought to it with the same look. Whoever was told this number, by whatever way and campaign, is not
+        told again.
         """
         with self._db.writing("planning a campaign") as db:
             held = db.execute(select(plan.c.name).where(plan.c.name == name)).first()
@@ -164,7 +166,7 @@ class Targets:
         withdrawing: Withdrawing,
         now: datetime,
     ) -> Planned:
-        """Bring a campaign to a newer directory by what that touched: what is queued of an old number is taken back."""
+        """Bring a campaign to a newer directory; what is queued of a number that changed is taken back."""
         done = Planned(0, 0, 0, 0)
         if directory.version <= of.version:
             return done
@@ -227,10 +229,9 @@ class Targets:
             stopped = [row for row in old if row.state in (TargetState.WAITING, TargetState.QUEUED)]
             _cancel(db, stopped)
             new, changed = self._wanted(db, name, directory, numbers, reach, held)
-        # After the targets say so: a crash in between takes them back at the next look, and doubles nothing.
-        queued = [row for row in stopped if row.state == TargetState.QUEUED]
-        keys = [message_key(row.account_id, row.number, row.tries) for row in queued]
-        withdrawn = withdrawing(keys, "the number changed", now) if keys else set()
+        # Of all old numbers, also those cancelled before and those not marked as queued: a crash may have come between.
+        keys = [message_key(row.account_id, row.number, row.tries) for row in old]
+        withdrawn = withdrawing(keys, NUMBER_CHANGED, now) if keys else set()
         return Planned(new, changed, len(stopped), len(withdrawn))
 
     def _wanted(
@@ -262,7 +263,7 @@ class Targets:
         new = changed = 0
         for account, number in numbers.items():
             paper = slips.get(account)
-            row = {
+            wanted: dict[str, Any] = {
                 "campaign": name,
                 "account_id": account,
                 "number": number,
@@ -278,11 +279,11 @@ class Targets:
             }
             was = mine.get((account, number))
             if was is not None:
-                row |= _kept(was, row)
-            row |= _already(told.get((account, number)), paper)
-            rows.append(row)
+                wanted |= _kept(was)
+            wanted |= _already(told.get((account, number)), paper)
+            rows.append(wanted)
             new += was is None
-            changed += was is not None and (was.way, was.state) != (row["way"], row["state"])
+            changed += was is not None and (was.way, was.state) != (wanted["way"], wanted["state"])
         upsert(db, target, rows, ("campaign", "account_id", "number"))
         return new, changed
 
@@ -314,11 +315,11 @@ def set_rows(db: Connection, changes: Iterable[dict[str, Any]]) -> None:
 def _cancel(db: Connection, rows: Sequence[Row[Any]]) -> None:
     set_rows(
         db,
-        [{"of": row.id, "state": str(TargetState.CANCELLED), "reason": "the number changed"} for row in rows],
+        [{"of": row.id, "state": str(TargetState.CANCELLED), "reason": NUMBER_CHANGED} for row in rows],
     )
 
 
-def _kept(was: Row[Any], row: dict[str, Any]) -> dict[str, Any]:
+def _kept(was: Row[Any]) -> dict[str, Any]:
     """Return what stays of a target that is planned again: what was told or queued, and a way that failed."""
     if (
         was.state == TargetState.CANCELLED
@@ -340,7 +341,7 @@ def _already(told: Row[Any] | None, paper: Row[Any] | None) -> dict[str, Any]:
     return {"state": str(TargetState.TOLD), "told_how": how, "told_at": paper.ticked_at}
 
 
-def _told_by(paper: Row[Any]) -> str | None:
+def _told_by(paper: Any) -> str | None:
     if paper.verdict is None or not Ticked(paper.verdict).told:
         return None
     return str(Told.METER if paper.verdict == Ticked.AT_METER else Told.SLIP)
