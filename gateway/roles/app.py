@@ -70,6 +70,8 @@ class Running:
             parts.append(("ledger", central.ledger.counts()))
             if self.telling is not None and self.telling.sender is not None:
                 parts.append(("sms", self.telling.sender.statistics()))
+        if (portal := self.portal) is not None:
+            parts.append(("fleet", portal.views.statistics()))
         return parts
 
 

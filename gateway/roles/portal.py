@@ -13,7 +13,6 @@ from fastapi import APIRouter
 
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
 from gateway.central.people.contacts import ContactStore
@@ -24,9 +23,8 @@ from gateway.config.file import Config
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from gateway.timekeeping.clock import EvidenceClock
-from gateway.web.api import create_api
 from gateway.web.api_access import Door
-from gateway.web.app import create_app
+from gateway.web.app import BackOffice, create_app
 from gateway.web.connections import ConnectionLimits
 from gateway.web.report_door import TakeReports, report_door
 from gateway.web.server import serve, tls_context
@@ -110,7 +108,7 @@ async def portal_role(
                 doors=_doors(config, reports, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
                 campaign=campaign,
-                api=create_api(desk, Answers(office.database), door),
+                back_office=BackOffice(office=office, desk=desk, door=door),
             )
             limits = ConnectionLimits(
                 header_seconds=web.header_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -14,11 +15,15 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.campaign.slips import Slips
 from gateway.central.campaign.store import CampaignStore
+from gateway.central.office.answers import Answers
+from gateway.central.office.change_sets import ChangeSetDesk
+from gateway.central.office.office import Office
 from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.lookup import ContactStore, NumberLookup
 from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
-from gateway.web.api import PATH
+from gateway.web.api import PATH, create_api
+from gateway.web.api_access import Door
 from gateway.web.consumer import consumer_routes
 from gateway.web.knowing import knowing_routes
 from gateway.web.number_doors import number_doors
@@ -26,9 +31,21 @@ from gateway.web.operator import operator_routes
 from gateway.web.pages import Pages, static_folder
 from gateway.web.security import HEADERS, HEALTH, GuardMiddleware, Signer
 from gateway.web.site import Site
+from gateway.web.staff import staff_routes
+from gateway.web.staff_door import StaffDoor
 from protocols.session import Clock
 
-PATHS = ("/number", "/me", "/me/home", "/me/code", "/operator")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackOffice:
+    """What staff and other systems work on: the office, the desk for change sets, and the API's door."""
+
+    office: Office
+    desk: ChangeSetDesk
+    door: Door
+
+
+PATHS = ("/number", "/me", "/me/home", "/me/code", "/staff", "/operator")
 """Pages that are also found with a slash at the end."""
 THIS_MACHINE = Site()
 log = structlog.get_logger("gateway.web")
@@ -47,15 +64,15 @@ def create_app(
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
     campaign: CampaignStore | None = None,
-    api: FastAPI | None = None,
+    back_office: BackOffice | None = None,
 ) -> FastAPI:
     """Return the application.
 
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
-    calls is answered. `site` says what people type; `campaign` holds slips and campaigns; `api` is what
-    answers under /v1, `doors` are other machines'.
+    calls is answered. `site` says what people type; `campaign` holds slips and campaigns; `back_office` lets staff log
+    in, and other systems ask under /v1; `doors` are other machines'.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -71,12 +88,16 @@ def create_app(
     app.include_router(consumer_routes(pages, lookup))
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
-    app.include_router(operator_routes(pages, views, operator_token, campaign))
+    staff_door = None
+    if back_office is not None:
+        staff_door = StaffDoor(pages, back_office.office, back_office.door)
+        app.include_router(staff_routes(pages, staff_door, back_office.desk))
+    app.include_router(operator_routes(pages, views, operator_token, staff_door, campaign))
     for door in doors:
         app.include_router(door)
 
-    if api is not None:  # after the routes that have paths of their own below it
-        app.mount(PATH, api)
+    if back_office is not None:  # after the routes that have paths of their own below it
+        app.mount(PATH, create_api(back_office.desk, Answers(back_office.office.database), back_office.door))
 
     @app.get("/")
     async def choose(request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from gateway.central.campaign.coverage import Standing, standings
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.campaign.ticks import Tick, Ticked, Ticks, read_tick
+from gateway.central.office.actors import Right
 from gateway.web.pages import Pages
 from mapping.row_verdicts import Verdict
 
@@ -32,8 +33,12 @@ COLUMNS = (
 )
 
 
-def campaign_routes(pages: Pages, is_staff: Callable[[Request], bool], store: CampaignStore) -> APIRouter:
-    """Make the routes under /operator/campaigns, for staff only."""
+Staff = Callable[[Request, Right], Awaitable[str | None]]
+"""Gives the name of whoever of the staff asks; None for nobody who has the right."""
+
+
+def campaign_routes(pages: Pages, staff: Staff, store: CampaignStore) -> APIRouter:
+    """Make the routes under /operator/campaigns: for those who see the directory, and ticks for who sees contacts."""
     routes = APIRouter()
 
     async def page(
@@ -56,7 +61,9 @@ def campaign_routes(pages: Pages, is_staff: Callable[[Request], bool], store: Ca
 
     @routes.get("/operator/campaigns")
     async def show(request: Request) -> Response:
-        return await page(request) if is_staff(request) else pages.message(request, "closed", status=403)
+        if await staff(request, Right.SEE) is None:
+            return pages.message(request, "closed", status=403)
+        return await page(request)
 
     @routes.post("/operator/campaigns")
     async def tick(
@@ -66,19 +73,20 @@ def campaign_routes(pages: Pages, is_staff: Callable[[Request], bool], store: Ca
         note: Annotated[str, Form()] = "",
         form: Annotated[str, Form()] = "",
     ) -> Response:
-        if not is_staff(request):
+        by = await staff(request, Right.CONSUMERS)
+        if by is None:
             return pages.message(request, "closed", status=403)
         if not pages.form_is_ours(request, form):
             return pages.message(request, "form", status=403)
-        said, code = await asyncio.to_thread(_take, slip[:40], verdict, note, pages.clock.now())
+        said, code = await asyncio.to_thread(_take, slip[:40], verdict, note, by, pages.clock.now())
         status = 200 if said in (Verdict.APPLIED, Verdict.UNCHANGED) else 422
         return await page(request, status=status, said=said.value, code=code, slip=slip[:40])
 
-    def _take(slip: str, verdict: str, note: str, now: datetime) -> tuple[Verdict, str]:
+    def _take(slip: str, verdict: str, note: str, by: str, now: datetime) -> tuple[Verdict, str]:
         read = read_tick(slip, verdict, "", note, now=now)
         if not isinstance(read, Tick):
             return Verdict.REJECTED, read[0]
-        found, code, _ = Ticks(store).put(read, by="staff page", source="page", now=now)
+        found, code, _ = Ticks(store).put(read, by=by, source="page", now=now)
         return found, code
 
     return routes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from gateway.central.campaign.store import CampaignStore
+from gateway.central.office.actors import Actor, Right
 from gateway.central.portal.limits import SlidingLimit
 from gateway.central.portal.view_models import Issue, MeterChoice, MeterRow, Overview
 from gateway.central.portal.views import Views
@@ -22,19 +23,26 @@ from gateway.web.campaigns import campaign_routes
 from gateway.web.i18n import Words
 from gateway.web.pages import Pages
 from gateway.web.security import client_address
+from gateway.web.staff_door import StaffDoor
 
 REFRESH_SECONDS = 15
 TOKEN_LIFETIME = timedelta(hours=12)
 TOKEN_TRIES = 10
-MAX_ISSUES_SHOWN = 200
-"""Causes on the page; every one is in the JSON document."""
 _COOKIE = "operator"
 
 
 def operator_routes(
-    pages: Pages, views: Views, token: str | None, campaigns: CampaignStore | None = None
+    pages: Pages,
+    views: Views,
+    token: str | None,
+    door: StaffDoor | None = None,
+    campaigns: CampaignStore | None = None,
 ) -> APIRouter:
-    """Make the routes under /operator. Without a token they answer on this machine only, and never to a proxy."""
+    """Make the routes under /operator.
+
+    Where `door` has staff accounts, for those with the right alone. Else with the token; without one on this machine
+    only, and never to a proxy.
+    """
     routes = APIRouter()
     tries = SlidingLimit(TOKEN_TRIES, timedelta(minutes=15))
 
@@ -59,58 +67,95 @@ def operator_routes(
         pages.set_cookie(request, response, _COOKIE, signed, lifetime=TOKEN_LIFETIME)
         return response
 
+    async def looks(request: Request) -> Actor | None:
+        """Return who of the staff looks, and note it in the audit trail; None for nobody who may."""
+        who = None if door is None else await door.who(request)
+        if door is None or who is None or not who.may(Right.FLEET):
+            return None
+        asked = request.query_params
+        await door.note_view(
+            who, "overview.seen", f"page:{asked.get('page', '1')[:6]}", asked.get("find", "")[:100]
+        )
+        return who
+
+    async def staff(request: Request, right: Right) -> str | None:
+        """Return the name of whoever of the staff asks, None for nobody who may."""
+        if door is not None and await door.is_named():
+            who = await door.who(request)
+            return who.name if who is not None and who.may(right) else None
+        return "staff page" if is_staff(request) else None
+
     @routes.get("/operator")
     async def overview(request: Request) -> Response:
         given = request.query_params.get("token")
-        if token is not None and given is not None:
+        held: dict[str, Any] = {}
+        if door is not None and await door.is_named():
+            who = await looks(request)
+            if who is None:
+                known = await door.who(request)
+                to_login = RedirectResponse("/staff/login", status_code=303)
+                return to_login if known is None else pages.message(request, "not_yours", status=403)
+            held = {"staff": who.name, "staff_form": door.form_token(request)}
+        elif token is not None and given is not None:
             return login(request, given)
-        if not is_staff(request):
+        elif not is_staff(request):
             return pages.message(request, "closed", status=403)
         seen = await asyncio.to_thread(views.overview, meter_choice(request))
         still = request.query_params.get("refresh") == "off"
         refresh = None if still else REFRESH_SECONDS
         context = operator_context(seen, pages.words(request))
-        return pages.render(request, "operator.html", wide=True, refresh=refresh, **context)
+        return pages.render(request, "operator.html", wide=True, refresh=refresh, **held, **context)
 
     @routes.get("/operator/api/overview.json")
     async def overview_json(request: Request) -> Response:
-        if not is_staff(request):
+        named = door is not None and await door.is_named()
+        if not (await looks(request) if named else is_staff(request)):
             return JSONResponse({"error": "closed"}, status_code=403)
-        seen = await asyncio.to_thread(views.overview, meter_choice(request))
+        choice = meter_choice(request)
+        if "issues" not in request.query_params:  # programs are told every one
+            choice = replace(choice, issues=None)
+        seen = await asyncio.to_thread(views.overview, choice)
         return JSONResponse(overview_document(seen, pages.words(request)))
 
     if campaigns is not None:
-        routes.include_router(campaign_routes(pages, is_staff, campaigns))
+        routes.include_router(campaign_routes(pages, staff, campaigns))
     return routes
 
 
 def meter_choice(request: Request) -> MeterChoice:
     """Return which meters are asked for; whatever cannot be read asks for the first page."""
     asked = request.query_params
-    page = asked.get("page", "1")
     return MeterChoice(
-        page=int(page) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+        page=_page(asked.get("page", "1")),
         unwell=asked.get("unwell") == "1",
         find=asked.get("find", "")[:100],
+        issues=_page(asked.get("issues", "1")),
     )
+
+
+def _page(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
 
 
 def operator_context(seen: Overview, t: Words) -> dict[str, Any]:
     """Return everything that operator.html shows, in one language."""
 
-    def page_link(page: int) -> str:
-        asked = {"page": str(page), "refresh": "off"}
+    def link(page: int, issues: int, place: str) -> str:
+        asked = {"page": str(page), "issues": str(issues), "refresh": "off"}
         asked |= {"unwell": "1"} if seen.choice.unwell else {}
         asked |= {"find": seen.choice.find} if seen.choice.find else {}
-        return f"/operator?{urlencode(asked)}#meters"
+        return f"/operator?{urlencode(asked)}#{place}"
+
+    issue_page = seen.choice.issues or 1
 
     return {
         "seen": seen,
-        "shown_issues": seen.issues[:MAX_ISSUES_SHOWN],
+        "issue_page": issue_page,
         "when": lambda at: t("op.unknown") if at is None else t.when(at, seen.now),
         "ago": lambda at: t("op.unknown") if at is None else t.ago(seen.now - at),
         "is_old": lambda at: at is not None and seen.now - at > seen.stale_after,
-        "page_link": page_link,
+        "page_link": lambda page: link(page, issue_page, "meters"),
+        "issue_link": lambda page: link(seen.choice.page, page, "issues"),
         "advice": lambda issue: advice(issue, t),
         "account_words": lambda row: account_words(row, t),
     }

@@ -78,6 +78,7 @@ class Pages:
             form_token=self.signer.tag("form", device.id),
             wide=wide,
             logged_in=context.pop("logged_in", False),
+            staff=context.pop("staff", None),
             **context,
         )
         response = HTMLResponse(html, status_code=status)
@@ -112,11 +113,11 @@ class Pages:
     def form_is_ours(self, request: Request, token: str) -> bool:
         """Say whether a posted form was made by these pages for this browser."""
         device = self.device(request)
-        if device is None or not token.isascii() or not self._same_origin(request):
+        if device is None or not token.isascii() or not self.comes_from_here(request):
             return False
         return hmac.compare_digest(token, self.signer.tag("form", device.id))
 
-    def _same_origin(self, request: Request) -> bool:
+    def comes_from_here(self, request: Request) -> bool:
         """Say whether the browser says that a form came from these pages; browsers that say nothing pass."""
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return False

@@ -12,11 +12,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import select
 
 from gateway.central.ledger import versions
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.ledger import VERSIONS, Ledger
 from gateway.central.ledger.schema import metadata
+from gateway.central.ledger.state_tables import meter_states
 from mapping.instants import micros
 from tests.support.paths import ROOT
 
@@ -82,6 +84,23 @@ def test_captures_under_no_account_become_spans_with_their_number(old: Path) -> 
         (g.meter, g.profile, g.reason, g.count, micros(g.first_at), micros(g.last_at)) for g in groups
     ] == listed
     assert ledger.counts().unattributed == sum(row[3] for row in listed)
+    ledger.close()
+
+
+def test_what_was_told_and_heard_of_each_meter_becomes_one_row(old: Path) -> None:
+    db = sqlite3.connect(old)
+    [(meters,)] = db.execute("SELECT count(DISTINCT meter) FROM captures").fetchall()
+    db.close()
+    ledger = Ledger(old)
+    with ledger.database.reading("looking") as connection:
+        rows = connection.execute(select(meter_states)).all()
+    assert ledger.counts().meters == meters
+    told = {one.meter for one in ledger.statuses.meters()}
+    assert {row.meter for row in rows if row.told} == told
+    owners = {one.meter: one.gateway for one in ledger.allocations.current()}
+    assert owners
+    assert {row.meter: row.gateway for row in rows if row.meter in owners} == owners
+    assert ledger.counts().open_gaps == len(ledger.gaps.all(state="open"))
     ledger.close()
 
 

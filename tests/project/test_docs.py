@@ -34,6 +34,7 @@ METRIC_PARTS = (
     "influx",
     "central",
     "ledger",
+    "fleet",
     "sms",
 )
 
@@ -113,7 +114,9 @@ def test_every_metric_family_has_its_heading(part: str) -> None:
 def test_the_metric_families_are_those_of_the_program() -> None:
     source = (ROOT / "gateway" / "roles" / "app.py").read_text(encoding="utf-8")
     named = set(
-        re.findall(r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:edge\.|central\.|line\.|self\.telling\.)', source)
+        re.findall(
+            r'\(f?"([a-z]+)(?:_\{[^"]*)?", (?:edge\.|central\.|line\.|portal\.|self\.telling\.)', source
+        )
     )
     assert named == set(METRIC_PARTS)
     assert Running().statistics() == []

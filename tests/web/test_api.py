@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,68 +11,21 @@ import httpx
 import pytest
 
 from gateway.central.office.actors import StaffRole
-from gateway.central.office.office import Office
-from gateway.roles.central_files import central_files
 from mapping.kinds import KINDS
-from mapping.store import DirectoryStore
-from tests.support.central.office import BOX, Person, person, token
-from tests.support.web.deployed import portal
+from tests.support.central.office import BOX, token
+from tests.support.web.staffed import Staffed, key, staffed
 
 PATH = "/v1/directory/change-sets"
 MOVE_OUT = {"kind": "move_out", "usage_point": "UP-asha", "at": "2026-11-22T10:00:00+05:30"}
 
 
-@dataclass
-class Town:
-    """A portal with an office: a machine's token, two people, and the files below."""
-
-    base: str
-    token: str
-    meera: Person
-    verma: Person
-    folder: Path
-
-    def client(self, token: str | None = None, **headers: str) -> httpx.AsyncClient:
-        held = {"Authorization": f"Bearer {token or self.token}"} | headers
-        return httpx.AsyncClient(base_url=self.base, headers=held)
-
-    def office(self) -> Office:
-        files = central_files(self.folder / "data")
-        return Office(files.office, files.folder)
-
-    def directory(self) -> DirectoryStore:
-        return DirectoryStore(central_files(self.folder / "data").directory)
-
-    def session(self, who: Person) -> str:
-        with self.office() as office:
-            return who.login(office, datetime.now(UTC))
-
-
-@asynccontextmanager
-async def town(folder: Path, seeded: Path, web: str = "", more: str = "") -> AsyncIterator[Town]:
-    files = central_files(folder / "data").made()
-    now = datetime.now(UTC)
-    with Office(files.office, files.folder) as office:
-        secret = token(office, "sap", StaffRole.CLERK, at=now)
-        meera, verma = (
-            person(office, "meera", StaffRole.CLERK, at=now),
-            person(office, "verma", StaffRole.APPROVER, at=now),
-        )
-    async with portal(folder, seeded, f"{web}\n{more}") as (port, _):
-        yield Town(f"http://127.0.0.1:{port}", secret, meera, verma, folder)
-
-
 @pytest.fixture
-async def here(tmp_path: Path, seeded_files: Path) -> AsyncIterator[Town]:
-    async with town(tmp_path, seeded_files, more="[directory]\napprove_above = 2") as made:
+async def here(tmp_path: Path, seeded_files: Path) -> AsyncIterator[Staffed]:
+    async with staffed(tmp_path, seeded_files, more="[directory]\napprove_above = 2") as made:
         yield made
 
 
-def key(text: str) -> dict[str, str]:
-    return {"Idempotency-Key": f'"{text}"'}
-
-
-async def test_a_dry_run_shows_and_changes_nothing_and_its_fingerprint_is_applied(here: Town) -> None:
+async def test_a_dry_run_shows_and_changes_nothing_and_its_fingerprint_is_applied(here: Staffed) -> None:
     async with here.client() as http:
         seen = await http.post(PATH, json={"changes": [MOVE_OUT], "dry_run": True})
         assert seen.status_code == 200, seen.text
@@ -96,7 +47,7 @@ async def test_a_dry_run_shows_and_changes_nothing_and_its_fingerprint_is_applie
     assert (last.by, last.source) == ("machine:sap", f"change set {done.json()['id']} (order 4711)")
 
 
-async def test_a_fingerprint_is_refused_where_the_directory_moved_on(here: Town) -> None:
+async def test_a_fingerprint_is_refused_where_the_directory_moved_on(here: Staffed) -> None:
     async with here.client() as http:
         shown = (await http.post(PATH, json={"changes": [MOVE_OUT], "dry_run": True})).json()
         other = {"kind": "move_out", "usage_point": "UP-chand", "at": "2026-11-22T10:00:00+05:30"}
@@ -110,7 +61,7 @@ async def test_a_fingerprint_is_refused_where_the_directory_moved_on(here: Town)
         assert (await http.post(PATH, json=wrong, headers=key("4"))).status_code in (409, 422)
 
 
-async def test_a_key_again_gets_the_first_answer_and_with_another_body_none(here: Town) -> None:
+async def test_a_key_again_gets_the_first_answer_and_with_another_body_none(here: Staffed) -> None:
     async with here.client() as http:
         first = await http.post(PATH, json={"changes": [MOVE_OUT]}, headers=key("k"))
         again = await http.post(PATH, json={"changes": [MOVE_OUT]}, headers=key("k"))
@@ -131,7 +82,7 @@ async def test_a_key_again_gets_the_first_answer_and_with_another_body_none(here
     assert hers.json()["type"].endswith(":changes-refused")
 
 
-async def test_a_large_one_waits_for_a_second_person_who_approves_the_fingerprint(here: Town) -> None:
+async def test_a_large_one_waits_for_a_second_person_who_approves_the_fingerprint(here: Staffed) -> None:
     points = ("UP-asha", "UP-chand", "UP-devi")
     changes = [MOVE_OUT | {"usage_point": point} for point in points]
     meera, verma = here.session(here.meera), here.session(here.verma)
@@ -167,7 +118,9 @@ async def test_a_large_one_waits_for_a_second_person_who_approves_the_fingerprin
         assert store.snapshot().changes[-1].by == "meera, approved by verma"
 
 
-async def test_a_waiting_one_is_rejected_by_an_approver_and_taken_back_by_whoever_asked(here: Town) -> None:
+async def test_a_waiting_one_is_rejected_by_an_approver_and_taken_back_by_whoever_asked(
+    here: Staffed,
+) -> None:
     changes = [MOVE_OUT | {"usage_point": point} for point in ("UP-asha", "UP-chand", "UP-devi")]
     async with here.client(here.session(here.meera)) as http, here.client(here.session(here.verma)) as boss:
         for number, who in enumerate((boss, http)):
@@ -195,7 +148,7 @@ async def test_a_waiting_one_is_rejected_by_an_approver_and_taken_back_by_whoeve
     ],
 )  # fmt: skip
 async def test_a_mistake_is_named_with_its_place(
-    here: Town, body: str, status: int, pointer: str | None
+    here: Staffed, body: str, status: int, pointer: str | None
 ) -> None:
     async with here.client() as http:
         got = await http.post(PATH, content=body, headers=key("m") | {"Content-Type": "application/json"})
@@ -208,7 +161,7 @@ async def test_a_mistake_is_named_with_its_place(
         assert problem["errors"][0]["pointer"] == pointer
 
 
-async def test_nobody_gets_in_without_a_proof_that_lives(here: Town) -> None:
+async def test_nobody_gets_in_without_a_proof_that_lives(here: Staffed) -> None:
     with here.office() as office:
         now = datetime.now(UTC)
         gone = token(office, "old-sap", StaffRole.CLERK, at=now)
@@ -231,14 +184,14 @@ async def test_nobody_gets_in_without_a_proof_that_lives(here: Town) -> None:
         assert "clerk" in refused.json()["detail"]
 
 
-async def test_who_guesses_is_told_to_wait(here: Town) -> None:
+async def test_who_guesses_is_told_to_wait(here: Staffed) -> None:
     async with here.client("mgt_guess") as http:
         codes = [(await http.get(PATH)).status_code for _ in range(31)]
         assert codes == [401] * 30 + [429]
         assert int((await http.get(PATH)).headers["Retry-After"]) > 1
 
 
-async def test_a_disabled_account_and_a_logout_end_the_session_at_once(here: Town) -> None:
+async def test_a_disabled_account_and_a_logout_end_the_session_at_once(here: Staffed) -> None:
     meera = here.session(here.meera)
     async with here.client(meera) as http:
         assert (await http.get(PATH)).status_code == 200
@@ -247,7 +200,7 @@ async def test_a_disabled_account_and_a_logout_end_the_session_at_once(here: Tow
         assert (await http.get(PATH)).status_code == 401
 
 
-async def test_bodies_that_are_too_large_or_no_json_are_refused(here: Town) -> None:
+async def test_bodies_that_are_too_large_or_no_json_are_refused(here: Staffed) -> None:
     async with here.client() as http:
         big = b'{"changes":[' + b" " * (4 * 1024 * 1024) + b"]}"
         assert (
@@ -256,7 +209,7 @@ async def test_bodies_that_are_too_large_or_no_json_are_refused(here: Town) -> N
         assert (await http.post(PATH, content=b"x=1", headers=key("b"))).status_code == 415
 
 
-async def test_nothing_secret_stands_in_what_is_kept(here: Town) -> None:
+async def test_nothing_secret_stands_in_what_is_kept(here: Staffed) -> None:
     session = here.session(here.meera)
     async with here.client() as http:
         await http.post(PATH, json={"changes": [MOVE_OUT]}, headers=key("s"))
@@ -269,7 +222,7 @@ async def test_nothing_secret_stands_in_what_is_kept(here: Town) -> None:
         assert secret.encode() not in octets
 
 
-async def test_the_document_describes_every_kind_of_change(here: Town) -> None:
+async def test_the_document_describes_every_kind_of_change(here: Staffed) -> None:
     async with here.client() as http:
         document = (await http.get("/v1/openapi.json")).json()
     schemas = document["components"]["schemas"]

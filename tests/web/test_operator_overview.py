@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.portal.overview import CENTRAL_ALIVE_FOR, METERS_ON_A_PAGE, ONLINE_FOR
+from gateway.central.directory.places import follow_places
+from gateway.central.ledger.meter_states import ANEW
+from gateway.central.portal import fleet
+from gateway.central.portal.overview import CENTRAL_ALIVE_FOR, ISSUES_ON_A_PAGE, METERS_ON_A_PAGE, ONLINE_FOR
 from gateway.central.portal.view_models import CentralState, Issue, IssueKind, MeterChoice, Overview, Severity
-from gateway.contract.messages import Alarm, ClockStatus, Gap, LineStatus, MeterStatus, Status
+from gateway.central.portal.views import Views
+from gateway.contract.messages import Alarm, ClockStatus, Gap, LineStatus, MeterStatus, Status, StatusChanges
 from mapping.changes import Install, MoveIn, Remove
 from mapping.directory import Role
+from mapping.snapshot import DirectorySnapshot
 from tests.support.central.samples import tell_status
 from tests.support.statements import statements_sent
 from tests.support.web.seed import NOW, OLD_DAYS, Town, block, live, town
@@ -257,12 +262,83 @@ def test_the_last_of_ten_thousand_meters_is_looked_at(empty: Town) -> None:
     assert only(seen, IssueKind.NEVER_READ).meters == (f"GEN:{number - 1:08}",)
     assert (seen.heard, seen.expected, seen.meters_total) == (number - 1, number, number)
     assert len(seen.meters) == METERS_ON_A_PAGE
-    assert (len(sent) < 40, len(asked) < 60) == (True, True)
+    assert (len(sent) < 45, len(asked) < 10) == (True, True)
     unwell = empty.views.overview(MeterChoice(unwell=True))
     assert [row.meter for row in unwell.meters] == [f"GEN:{number - 1:08}"]
     last = empty.views.overview(MeterChoice(page=10**6))
     assert (last.choice.page, last.pages, last.meters[-1].meter) == (100, 100, f"GEN:{number - 1:08}")
     assert empty.views.overview(MeterChoice(find="gen:00000777")).found == 1
+
+
+def test_every_fault_is_found_counted_by_kind_and_shown_in_pages(empty: Town) -> None:
+    """No page bounds what is looked at: the last of many causes is on the last page, and all are in the document."""
+    lines = ISSUES_ON_A_PAGE * 2 + 50
+    empty.writer.write(*(live(f"GEN:{n:08}", NOW, 1) for n in range(2 * lines)))
+    tell(empty, meters=[silent(n, f"bus-{n // 2:03}") for n in range(2 * lines)])
+    pass_time(empty, MINUTE)
+    tell(empty)
+    seen = empty.views.overview(MeterChoice(issues=3))
+    assert (seen.issue_pages, seen.issues_total, len(seen.issues)) == (3, lines + 1, 51)
+    assert seen.issue_counts == {IssueKind.DEAD_METER: lines, IssueKind.METERS_CLAIMED: 1}
+    named = [issue for issue in seen.issues if issue.kind is IssueKind.DEAD_METER][-1]
+    assert (named.line, named.meters) == (
+        f"bus-{lines - 1}",
+        (f"GEN:{2 * lines - 2:08}", f"GEN:{2 * lines - 1:08}"),
+    )
+    assert named.detail == "meter_silent: no answer"
+    assert empty.views.overview(MeterChoice(issues=99)).choice.issues == 3
+    assert len(empty.views.overview(MeterChoice(issues=None)).issues) == lines + 1
+    counted = empty.views.statistics()
+    assert (counted.meters, counted.unwell, counted.issues, counted.critical) == (
+        2 * lines,
+        2 * lines,
+        lines + 1,
+        0,
+    )
+
+
+def test_of_a_fault_with_very_many_meters_one_is_named_and_all_are_counted(
+    empty: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "LOOKED_AT", 5)
+    tell(empty, meters=[silent(n) for n in range(10)])
+    dead = only(empty.views.overview(), IssueKind.NEVER_READ)
+    assert (dead.touched, dead.meters, dead.detail) == (10, ("GEN:00000000",), "meter_silent: no answer")
+
+
+def test_the_end_of_an_installation_is_seen_when_it_comes(empty: Town) -> None:
+    meter, end = "GEN:00000001", NOW + 5 * MINUTE
+    empty.directory.apply(
+        [Install(meter, "UP-1", Role.CONSUMER, OLD_DAYS), Remove(meter, end)], by="test", source="t", at=NOW
+    )
+    assert empty.views.overview().expected == 1
+    pass_time(empty, 10 * MINUTE)
+    assert empty.views.overview().meters_total == 0
+    assert empty.ledger.meters.ended(empty.clock.now(), 10) == [], "noted once"
+
+
+def test_a_meter_that_two_gateways_tell_of_stands_as_the_one_says_that_has_it(empty: Town) -> None:
+    meter = silent(1)
+    tell(empty, "edge-2", meters=[meter.model_copy(update={"health": "identity_mismatch"})])
+    tell(empty, "edge-1", meters=[meter.model_copy(update={"health": "ok"})])
+    empty.ledger.allocations.give([meter.meter], "edge-1", by="test", note="", since=NOW, at=NOW)
+    assert IssueKind.IDENTITY_MISMATCH not in kinds(empty.views.overview())
+    empty.ledger.allocations.give([meter.meter], "edge-2", by="test", note="", since=NOW, at=NOW)
+    assert only(empty.views.overview(), IssueKind.IDENTITY_MISMATCH).gateway == "edge-2"
+    listing = StatusChanges(gateway="edge-2", run="0123abcd", from_seq=0, to_seq=2, at=NOW)
+    empty.ledger.statuses.take([(listing, NOW, False)])
+    assert IssueKind.IDENTITY_MISMATCH not in kinds(empty.views.overview()), "edge-2 lists it no more"
+
+
+def test_places_of_a_directory_that_was_set_back_are_noted_anew(empty: Town) -> None:
+    empty.directory.apply(
+        [Install("GEN:00000001", "UP-1", Role.CONSUMER, OLD_DAYS)], by="t", source="t", at=NOW
+    )
+    assert empty.views.overview().expected == 1
+    nothing = DirectorySnapshot()
+    empty.ledger.meters.set_places_version(ANEW)
+    assert follow_places(empty.ledger, nothing, NOW) == 1
+    assert Views(empty.ledger, lambda: nothing, empty.clock).overview().meters_total == 0
 
 
 def test_the_overview_goes_through_no_captures(empty: Town) -> None:

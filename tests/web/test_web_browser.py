@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from tests.support import services
 from tests.support.central.samples import tell_status
 from tests.support.waiting import until
 from tests.support.web.seed import LEGACY, NOW, Town
+from tests.support.web.staffed import key, staffed
 
 ARGS = [
     "--no-sandbox",
@@ -246,3 +247,46 @@ async def test_the_page_closes_itself_at_the_time_that_it_says(seeded: Town) -> 
         seeded.clock.advance(timedelta(seconds=2))
         await page.get_by_text("You were logged out").first.wait_for()
         assert "186" not in await page.content()
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 800)])
+async def test_staff_log_in_and_approve(tmp_path: Path, seeded_files: Path, width: int, height: int) -> None:
+    """The whole way of an approver, in both languages, without a script."""
+    move = {"kind": "move_out", "usage_point": "UP-asha", "at": "2026-11-22T10:00:00+05:30"}
+    async with (
+        staffed(tmp_path, seeded_files, more="[directory]\napprove_above = 0") as here,
+        here.client() as machine,
+        chromium() as browser,
+    ):
+        for language, number in (("en", "1"), ("hi", "2")):
+            request = {"changes": [move | {"usage_point": ("UP-asha", "UP-chand")[int(number) - 1]}]}
+            asked = await machine.post("/v1/directory/change-sets", json=request, headers=key(number))
+            context = await browser.new_context(
+                viewport={"width": width, "height": height}, java_script_enabled=True
+            )
+            page = await context.new_page()
+            await page.goto(f"{here.base}/staff/login?lang={language}")
+            await fits(page)
+            await page.screenshot(path=tmp_path / f"login-{language}-{width}.png", full_page=True)
+            await page.fill("#name", "verma")
+            await page.fill("#password", "not the right words")
+            await page.fill("#code", "000000")
+            await page.click(".btn")
+            assert await page.locator("#wrong").is_visible()
+            await fits(page)
+            await page.fill("#name", "verma")
+            await page.fill("#password", here.verma.password)
+            await page.fill("#code", here.verma.code(datetime.now(UTC)))
+            await page.click(".btn")
+            await page.wait_for_url("**/staff")
+            await fits(page)
+            await page.screenshot(path=tmp_path / f"sets-{language}-{width}.png", full_page=True)
+            await page.goto(f"{here.base}/staff/change-sets/{asked.json()['id']}")
+            await fits(page)
+            await page.screenshot(path=tmp_path / f"set-{language}-{width}.png", full_page=True)
+            await page.click("button[value=approve]")
+            assert await page.locator("button[value=approve]").count() == 0
+            await page.screenshot(path=tmp_path / f"done-{language}-{width}.png", full_page=True)
+            await context.close()
+        with here.directory() as store:
+            assert {c.by for c in store.snapshot().changes[-2:]} == {"machine:sap, approved by verma"}

@@ -15,6 +15,8 @@ from markupsafe import Markup
 import gateway.web
 from gateway.central.campaign.targets import PlanState
 from gateway.central.campaign.ticks import Ticked
+from gateway.central.office.actors import StaffRole
+from gateway.central.office.change_records import ChangeSetState
 from gateway.central.portal.view_models import CentralState, IssueKind, Severity
 from gateway.cli.commands import every_command
 from gateway.contract.messages import Alarm, ClockStatus, Status
@@ -271,6 +273,8 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {f"home.{word}" for word in ("fresh", "old", "stale", "left", "owing", "zero")}
     used |= {f"home.supply_{state}" for state in ("on", "off", "unknown", "was_on", "was_off")}
     used |= {f"op.central_{state}" for state in CentralState}
+    used |= {f"staff.role.{role}" for role in StaffRole} | {f"staff.state.{s}" for s in ChangeSetState}
+    used |= {f"staff.said.{said}" for said in ("denied", "moved_on", "decided")}
     used |= {f"alarm.{code}" for code in ALARM_CODES}
     used |= {
         f"{about}.{word}" for about in ("number", "know") for word in ("title", "lead", "button", "private")
@@ -278,7 +282,7 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {f"camp.{word}" for word in CAMPAIGN_COLUMNS} | {f"camp.state_{state}" for state in PlanState}
     used |= {f"camp.tick_{said}" for said in Ticked}
     used |= {f"camp.said_{said}" for said in ("applied", "unchanged", "conflict", "rejected")}
-    for key in ("wait", "missing", "form", "session", "broken", "closed"):
+    for key in ("wait", "missing", "form", "session", "broken", "closed", "not_yours"):
         used |= {f"error.{key}", f"error.{key}_title"}
     keys = set(catalogue("en"))
     assert keys - used == set()

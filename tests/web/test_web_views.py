@@ -331,6 +331,7 @@ def test_what_the_edge_says_of_a_meter_counts_at_once(seeded: Town) -> None:
 
 
 def test_the_overview_asks_the_ledger_as_often_for_many_meters_as_for_few(seeded: Town) -> None:
+    seeded.views.overview()  # central has noted the directory's places
     with statements_sent() as few:
         before = seeded.views.overview()
     seeded.writer.write(*(live(f"GEN:2{n:07}", NOW, 1000 + n) for n in range(200)))

@@ -24,6 +24,7 @@ from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import NOT_TAKEN, ConfigError, ContractError
 from mapping.differences import touched
 from mapping.errors import MappingError
+from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.session import Clock
@@ -116,7 +117,7 @@ class PartPublisher:
             self._due |= dict.fromkeys(self._ledger.edges.gateways())
             self._due |= dict.fromkeys(self._ledger.allocations.summaries())
         elif version > self._version:
-            meters = _touched_meters(self._store.snapshot(), self._version)
+            meters = touched_meters(self._store.snapshot(), self._version)
             self._due |= dict.fromkeys(sorted(self._ledger.allocations.gateways_of(meters)))
         if generation != self._generation:  # the directory was set back: every part is told anew
             self._due |= dict.fromkeys(self._ledger.edges.gateways())
@@ -174,8 +175,14 @@ class PartPublisher:
         return self._topics.of_version(contract).directory(gateway), payloads, number
 
 
-def _touched_meters(snapshot: DirectorySnapshot, since: int) -> list[str]:
+def touched_meters(snapshot: DirectorySnapshot, since: int) -> list[str]:
     """Return the meters whose part of the directory changed after a version."""
     meters, accounts = touched(snapshot, since, snapshot.version)
-    points = {point for account in accounts for point in snapshot.usage_points_of(account)}
-    return sorted({*meters, *(meter for point in points for meter in snapshot.meters_at(point))})
+    found = set(meters)
+    for owners in in_batches(accounts):
+        snapshot.rows.expect(accounts=owners)
+        held = {point for account in owners for point in snapshot.usage_points_of(account)}
+        for points in in_batches(held):
+            snapshot.rows.expect(usage_points=points)
+            found.update(meter for point in points for meter in snapshot.meters_at(point))
+    return sorted(found)

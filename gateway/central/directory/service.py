@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from time import monotonic
 
 import structlog
@@ -11,6 +12,7 @@ from gateway.central.directory.judging import DirectoryJudge, to_judge_again
 from gateway.central.directory.lives import DirectoryLives
 from gateway.central.directory.messages import allocation_message, change_messages, standing_messages
 from gateway.central.directory.part_publisher import CALM, PartPublisher
+from gateway.central.directory.places import follow_places
 from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
@@ -21,7 +23,9 @@ from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import NOT_TAKEN
 from gateway.mqtt.connection import NOT_TAKEN_AGAIN
+from mapping.differences import attribution_spans, naming_changes, touched
 from mapping.errors import DirectoryFault
+from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
@@ -102,8 +106,11 @@ class DirectoryService:
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
                 await self._parts.publish(publisher)
-                await self._catch_up(publisher)
+                await self.catch_up(publisher)
                 await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
+                await asyncio.to_thread(
+                    lambda: follow_places(self._ledger, self._store.snapshot(), self._clock.now())
+                )
                 self.fault = next(iter(self._parts.faults.values()), None)
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
@@ -135,8 +142,8 @@ class DirectoryService:
             await asyncio.to_thread(self._ledger.allocations.set_told, untold)
             log.info("allocations_published", count=len(untold))
 
-    async def _catch_up(self, publisher: Publisher) -> None:
-        """Publish what changed since the version that was published last, version by version."""
+    async def catch_up(self, publisher: Publisher) -> None:
+        """Publish what changed since the version that was published last, version by version. PeerError as `serve`."""
         generation = await asyncio.to_thread(self._lives.look)
         if not await asyncio.to_thread(self._lives.is_told):
             await self._tell_all(publisher, generation)
@@ -148,7 +155,7 @@ class DirectoryService:
         # Each version by itself, though they could be merged: a consumer applies them in their order, and where
         # this process dies the cursor says which were sent.
         for version in range(done + 1, target + 1):
-            await send_all(publisher, self._topics.attributions(), await self._changes(version, generation))
+            await self._send_each(publisher, self._changes(version, generation))
             await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, version)
             self.published = version
             log.info("changes_published", version=version)
@@ -156,26 +163,32 @@ class DirectoryService:
     async def _tell_all(self, publisher: Publisher, generation: Generation) -> None:
         """Publish the whole state of a directory that was set back: every consumer converges to it."""
         snapshot = await asyncio.to_thread(self._store.snapshot)
-        state = self._lives.whole_state(snapshot, self._clock.now(), generation)
-        while (messages := await asyncio.to_thread(next, state, None)) is not None:
-            await send_all(publisher, self._topics.attributions(), messages)
+        await self._send_each(publisher, self._lives.whole_state(snapshot, self._clock.now(), generation))
         await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, snapshot.version)
         await asyncio.to_thread(self._lives.told, generation)
         log.info("directory_told_anew", version=snapshot.version)
 
-    async def _changes(self, version: int, generation: Generation) -> list[bytes]:
-        """Return the messages of one version; the captures that it concerns are marked to be judged again."""
+    async def _send_each(self, publisher: Publisher, made: Iterator[list[bytes]]) -> None:
+        """Send messages of `attributions` as they are made: some are made, sent and forgotten, then the next."""
+        while (messages := await asyncio.to_thread(next, made, None)) is not None:
+            await send_all(publisher, self._topics.attributions(), messages)
 
-        def make() -> list[bytes]:
-            spans, names = self._store.differences(version - 1, version)
-            snapshot = self._store.snapshot()
-            again = to_judge_again(snapshot, spans, names)
-            # Marked before the version is published, so that a crash cannot leave it published and unmarked.
-            for begin in range(0, len(again), MARKED):
-                self._ledger.unattributed.recheck(again[begin : begin + MARKED])
-            return change_messages(spans, names, snapshot, self._clock.now(), generation=generation)
+    def _changes(self, version: int, generation: Generation) -> Iterator[list[bytes]]:
+        """Yield the messages of one version, some at a time; the captures that they concern are to be judged again.
 
-        return await asyncio.to_thread(make)
+        Of a re-key of a city all of them would fill the memory. Each is marked before it is told, so that a crash
+        cannot leave anything told and unmarked.
+        """
+        snapshot, now = self._store.snapshot(), self._clock.now()
+        meters, accounts = touched(snapshot, version - 1, version)
+        for spans in in_batches(attribution_spans(snapshot, meters, version - 1, version), MARKED):
+            self._ledger.unattributed.recheck(to_judge_again(snapshot, spans, ()))
+            yield change_messages(spans, (), snapshot, now, generation=generation)
+        for names in in_batches(naming_changes(snapshot, accounts, version - 1, version), MARKED):
+            again = to_judge_again(snapshot, (), names)
+            for some in in_batches(again, MARKED):
+                self._ledger.unattributed.recheck(some)
+            yield change_messages((), names, snapshot, now, generation=generation)
 
 
 def follow(ledger: Ledger, snapshot: DirectorySnapshot) -> None:

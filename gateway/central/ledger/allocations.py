@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, columns, in_chunks, records
 from gateway.central.ledger.identity import generation_counter
+from gateway.central.ledger.meter_states import note_words
 from gateway.central.ledger.records import Allocation
 from gateway.central.ledger.schema import allocations
 from gateway.contract.topics import gateway_name
@@ -71,6 +72,13 @@ class Allocations:
                 found.update(connection.execute(query).scalars())
         return found
 
+    def has_any(self, gateway: str) -> bool:
+        """Say whether any meter is allocated to a gateway now."""
+        c = allocations.c
+        query = select(c.meter).where(c.gateway == gateway, c.until.is_(None)).limit(1)
+        with self._database.reading("looking for allocations") as connection:
+            return connection.execute(query).first() is not None
+
     def summaries(self) -> dict[str, tuple[int, int, datetime]]:
         """Return of each gateway a sum over its allocations that differs when any of them does."""
         c = allocations.c
@@ -124,6 +132,7 @@ class Allocations:
             if new := [meter for meter in wanted if meter not in held]:
                 for meter in new:
                     _give(connection, meter, [], gateway, by=by, note="", since=at, at=at)
+                note_words(connection, new)
                 bump(connection)
 
     def give(
@@ -143,6 +152,7 @@ class Allocations:
                 _give(connection, meter, held.get(meter, []), gateway, by=by, note=note, since=since, at=at)
                 for meter in wanted
             ]
+            note_words(connection, wanted)
             bump(connection)
             return given
 

@@ -11,8 +11,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from gateway.central.ledger.database import Database, columns, in_chunks, records
 from gateway.central.ledger.records import GapCause, ReceivedBatch, StoredGap
 from gateway.central.ledger.schema import gaps
+from gateway.central.ledger.tallies import tally
 from gateway.contract.messages import Gap
 
+OPEN_GAPS: Final = "open_gaps"
+"""Name of their number."""
 _STATES: Final = {"open": 0, "unfillable": 1, "filled": 2}
 _FROM_GAP: Final = tuple(c.name for c in gaps.c if c.name in Gap.model_fields)
 
@@ -90,6 +93,9 @@ def store_gaps(
         connection.execute(insert(gaps), fresh)
     for row in better:
         connection.execute(update(gaps).where(gaps.c.gap_id == row["gap_id"]).values(**row))
+    opened = sum(row["state"] == "open" for row in (*fresh, *better))
+    closed = sum(held[row["gap_id"]]["state"] == "open" for row in better)
+    tally(connection, {OPEN_GAPS: opened - closed}, found[0][1].gateway)
     return len(fresh) + len(better), strange
 
 

@@ -30,9 +30,9 @@ from gateway.central.ledger.authority import (
 )
 from gateway.central.ledger.cursors import read_cursor
 from gateway.central.ledger.gaps import store_gaps
-from gateway.central.ledger.heard import note_heard
 from gateway.central.ledger.identity import was_set_back
 from gateway.central.ledger.journals import JournalBook, journals_of
+from gateway.central.ledger.meter_states import note_heard, note_words
 from gateway.central.ledger.quarantine import MAX_DETAIL, OVERHEAD, forget, is_kept, keep
 from gateway.central.ledger.records import Allocation, IngestResult, QuarantinedEntry, ReceivedBatch
 from gateway.central.ledger.revisions import store_captures
@@ -234,6 +234,7 @@ class _Court:
     def enter_claims(self) -> None:
         if self.claims:
             enter(self.connection, self.claims)
+            note_words(self.connection, [one.meter for one in self.claims])
             bump(self.connection)
             self.claims = []
 

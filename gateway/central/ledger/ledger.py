@@ -19,26 +19,24 @@ from gateway.central.ledger.database import Database, LedgerError, is_of_the_val
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.directory_seen import DirectorySeen
 from gateway.central.ledger.edges import EdgeRegister
-from gateway.central.ledger.gaps import Gaps
-from gateway.central.ledger.heard import MetersHeard
+from gateway.central.ledger.gaps import OPEN_GAPS, Gaps
 from gateway.central.ledger.identity import Identity
 from gateway.central.ledger.ingest import ingest, set_apart
 from gateway.central.ledger.journals import Journals
 from gateway.central.ledger.lost import LostCaptures
-from gateway.central.ledger.quarantine import Quarantine
+from gateway.central.ledger.meter_states import MeterStates
+from gateway.central.ledger.quarantine import QUARANTINED, Quarantine
 from gateway.central.ledger.records import IngestResult, LedgerCounts, QuarantinedEntry, ReceivedBatch
 from gateway.central.ledger.rereads import Rereads
 from gateway.central.ledger.revisions import check_batch
 from gateway.central.ledger.schema import (
     dead_letters,
-    gaps,
     journal_islands,
     journal_lost,
     journals,
-    meters_heard,
-    quarantine,
 )
 from gateway.central.ledger.spans import TALLY
+from gateway.central.ledger.state_tables import meter_states
 from gateway.central.ledger.statuses import Statuses
 from gateway.central.ledger.tallies import tallied
 from gateway.central.ledger.times import Times
@@ -77,7 +75,7 @@ class Ledger:
         self.journals = Journals(self.database)
         self.gaps = Gaps(self.database)
         self.unattributed = UnattributedCaptures(self.database)
-        self.heard = MetersHeard(self.database)
+        self.meters = MeterStates(self.database)
         self.statuses = Statuses(self.database)
         self.alive = SignsOfLife(self.database)
         self.balances = Balances(self.database)
@@ -141,14 +139,14 @@ class Ledger:
                 superseded=int(kept[1]),
                 repeated=int(kept[2]),
                 unattributed=sum(numbers.get(f"{TALLY}{reason}", 0) for reason in COUNTED_REASONS),
-                open_gaps=count(gaps, gaps.c.state == "open"),
+                open_gaps=numbers.get(OPEN_GAPS, 0),
                 dead_letters=count(dead_letters),
                 journals=int(kept[3]),
                 holes=count(journal_islands),
                 lost=int(connection.execute(lost).scalar() or 0),
-                quarantined=count(quarantine),
+                quarantined=numbers.get(QUARANTINED, 0),
                 full_quarantines=len(full),
-                meters=count(meters_heard),
+                meters=count(meter_states, meter_states.c.heard_at.is_not(None)),
             )
 
 

@@ -10,12 +10,15 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 from gateway.central.ledger.database import Database, columns, in_chunks, records
 from gateway.central.ledger.records import QuarantinedEntry, QuarantineGroup
 from gateway.central.ledger.schema import quarantine
+from gateway.central.ledger.tallies import tally
 
 MAX_OCTETS: Final = 64 << 20
 """Octets kept of one gateway: some 60,000 entries. Beyond it that gateway is no longer acknowledged."""
 OVERHEAD: Final = 200
 """Octets that an entry counts for beside its payload."""
 MAX_DETAIL: Final = 300
+QUARANTINED: Final = "quarantined"
+"""Name of their number."""
 
 
 class Quarantine:
@@ -75,7 +78,7 @@ class Quarantine:
     def remove(self, entries: Sequence[QuarantinedEntry]) -> int:
         """Drop entries that were stored after all, or that a person judged worthless; return how many."""
         with self._database.writing("emptying quarantine") as connection:
-            return sum(
+            removed = sum(
                 connection.execute(
                     delete(quarantine).where(
                         and_(
@@ -87,6 +90,8 @@ class Quarantine:
                 ).rowcount
                 for one in entries
             )
+            tally(connection, {QUARANTINED: -removed})
+            return removed
 
 
 # Made once, as every transaction asks it.
@@ -120,6 +125,7 @@ def keep(connection: Connection, entries: Sequence[QuarantinedEntry]) -> list[Qu
             rows.append({c.name: getattr(one, c.name) for c in columns(quarantine, QuarantinedEntry)})
     if rows:
         connection.execute(insert(quarantine), rows)
+        tally(connection, {QUARANTINED: len(rows)}, gateway)
     return kept
 
 
@@ -135,6 +141,7 @@ def forget(connection: Connection, gateway: str, journal: str, seqs: Collection[
     span = {"of_gateway": gateway, "of_journal": journal, "first": min(seqs), "last": max(seqs)}
     held = set(connection.execute(_HELD, span).scalars())
     c = quarantine.c
+    tally(connection, {QUARANTINED: -len(held.intersection(seqs))}, gateway)
     for some in in_chunks(sorted(held.intersection(seqs))):
         connection.execute(
             delete(quarantine).where(c.gateway == gateway, c.journal == journal, c.seq.in_(some))

@@ -247,6 +247,16 @@ class LineHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DownLines:
+    """The lines of one gateway that are down: the first of them, how many they are, and since when the longest is."""
+
+    gateway: str
+    lines: tuple[LineHealth, ...]
+    count: int
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterHealth:
     """One meter as a gateway told it last; `health` is new, ok, or the code of what is wrong."""
 

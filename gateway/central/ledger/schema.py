@@ -186,6 +186,8 @@ line_health = Table(
     Column("listing", Text, nullable=False),
 )
 
+Index("line_health_state", line_health.c.state, line_health.c.gateway, line_health.c.line)
+
 meter_health = Table(
     "meter_health",
     metadata,
@@ -199,13 +201,6 @@ meter_health = Table(
     Column("listing", Text, nullable=False),
 )
 Index("meter_health_meter", meter_health.c.meter)
-
-meters_heard = Table(
-    "meters_heard",
-    metadata,
-    Column("meter", Text, primary_key=True),
-    Column("heard_at", UtcInstant, nullable=False),
-)
 
 central_health = Table(
     "central_health",
@@ -322,6 +317,13 @@ allocations = Table(
 )
 Index("allocations_told", allocations.c.told)
 Index("allocations_gateway", allocations.c.gateway, allocations.c.until)
+Index(
+    "allocations_origin",
+    allocations.c.origin,
+    allocations.c.until,
+    allocations.c.gateway,
+    allocations.c.since,
+)
 
 quarantine = Table(
     "quarantine",

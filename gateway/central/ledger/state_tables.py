@@ -33,3 +33,25 @@ tallies = Table(
     Column("share", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+
+meter_states = Table(
+    "meter_states",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("heard_at", UtcInstant),
+    # By the word of the gateway that counts, else (`told` = 0) of the one that it is allocated to, if any.
+    Column("gateway", Text, nullable=False),
+    Column("told", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("unwell", BigInteger, nullable=False),
+    Column("told_since", UtcInstant),
+    Column("detail", Text),
+    # As the directory has it: none of both where it never was installed, no role where it is not any more.
+    Column("role", Text),
+    Column("role_until", UtcInstant),
+)
+Index("meter_states_heard", meter_states.c.heard_at)
+Index("meter_states_unwell", meter_states.c.unwell)
+Index("meter_states_until", meter_states.c.role_until)
+Index("meter_states_role", meter_states.c.role)

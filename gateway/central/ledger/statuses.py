@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, Row, Table, delete, func, insert, or_, select
 
 from gateway.central.ledger.database import Database, columns, in_chunks, put, records
-from gateway.central.ledger.records import LineHealth, MeterHealth, StoredStatus
+from gateway.central.ledger.meter_states import note_words
+from gateway.central.ledger.records import DownLines, LineHealth, MeterHealth, StoredStatus
 from gateway.central.ledger.schema import health_lists, line_health, meter_health, statuses
 from gateway.contract.messages import LineStatus, MeterStatus, Status, StatusChanges, StatusVersion1
 
@@ -52,22 +53,43 @@ class Statuses:
         with self._database.reading("listing statuses") as connection:
             return records(connection, StoredStatus, query)
 
-    def lines(self, state: str | None = None) -> list[LineHealth]:
-        """Return the lines of every gateway; `state` takes those alone that are in it."""
+    def lines(self) -> list[LineHealth]:
+        """Return the lines of every gateway."""
         c = line_health.c
         query = select(*columns(line_health, LineHealth)).order_by(c.gateway, c.line)
-        if state is not None:
-            query = query.where(c.state == state)
         with self._database.reading("listing lines") as connection:
             return records(connection, LineHealth, query)
+
+    def down_lines(self, named: int) -> list[DownLines]:
+        """Return the gateways with lines that are down: how many, since when, and the first `named` of them."""
+        c = line_health.c
+        down = c.state == "down"
+        counted = select(c.gateway, func.count(), func.min(c.since)).where(down).group_by(c.gateway)
+        place = func.row_number().over(partition_by=c.gateway, order_by=c.line).label("place")
+        ranked = select(*columns(line_health, LineHealth), place).where(down).subquery()
+        first = select(*(ranked.c[one.name] for one in columns(line_health, LineHealth))).where(
+            ranked.c.place <= named
+        )
+        with self._database.reading("listing lines") as connection:
+            names: dict[str, list[LineHealth]] = {}
+            for one in records(connection, LineHealth, first.order_by(ranked.c.gateway, ranked.c.line)):
+                names.setdefault(one.gateway, []).append(one)
+            return [
+                DownLines(gateway=row[0], lines=tuple(names[row[0]]), count=row[1], since=row[2])
+                for row in connection.execute(counted.order_by(c.gateway))
+            ]
 
     def first_lines(self, number: int) -> tuple[list[LineHealth], int]:
         """Return the first lines, those that are down before the others, and how many there are."""
         c = line_health.c
-        query = select(*columns(line_health, LineHealth)).order_by(c.state != "down", c.gateway, c.line)
+        # Two statements, as each reads only what it returns: to order by both would sort every line.
+        each = select(*columns(line_health, LineHealth)).order_by(c.gateway, c.line).limit(number)
         with self._database.reading("listing lines") as connection:
             total = connection.execute(select(func.count()).select_from(line_health)).scalar() or 0
-            return records(connection, LineHealth, query.limit(number)), total
+            found = records(connection, LineHealth, each.where(c.state == "down"))
+            if len(found) < number:
+                found += records(connection, LineHealth, each.where(c.state != "down"))
+            return found[:number], total
 
     def meters(self) -> list[MeterHealth]:
         """Return every meter of every gateway, by its name; one that two gateways poll comes twice."""
@@ -131,8 +153,12 @@ def _apply_listing(connection: Connection, part: StatusChanges, held: Row[Any] |
     known = {"run": "", "seq": 0} if held is None else {}
     if part.part == part.parts:
         known = {"run": part.run, "seq": part.to_seq}
-        for table in (line_health, meter_health):
-            connection.execute(delete(table).where(table.c.gateway == part.gateway, table.c.listing != mark))
+        for into, name in ((line_health, line_health.c.line), (meter_health, meter_health.c.meter)):
+            left = (into.c.gateway == part.gateway, into.c.listing != mark)
+            gone = list(connection.execute(select(name).where(*left)).scalars())
+            connection.execute(delete(into).where(*left))
+            if into is meter_health:
+                note_words(connection, gone)
     progress = {"listing": mark, "next_part": part.part + 1, **known}
     put(connection, health_lists, {"gateway": part.gateway}, progress)
 
@@ -142,6 +168,7 @@ def _write(connection: Connection, changes: StatusChanges, listing: str) -> None
     meters = {meter.meter: _meter(changes.gateway, meter, listing) for meter in changes.meters}
     _replace(connection, line_health, line_health.c.line, changes.gateway, lines)
     _replace(connection, meter_health, meter_health.c.meter, changes.gateway, meters)
+    note_words(connection, meters)
 
 
 def _replace(

@@ -98,10 +98,10 @@ class UnattributedCaptures:
                 for row in connection.execute(query).mappings()
             ]
 
-    def causes(self, named: int, told: Collection[str] = ()) -> list[UnattributedCause]:
+    def causes(self, named: int, told: Callable[[], Collection[str]] = frozenset) -> list[UnattributedCause]:
         """Return why captures of a consumer stand under no account, with the first `named` of the meters of each.
 
-        Meters `told` are left out where their own fault is the reason. No capture is looked at.
+        Meters that are `told` are left out where their own fault is the reason. No capture is looked at.
         """
         with self._database.reading("listing unattributed meters") as connection:
             found = (_cause(connection, reason, named, told) for reason in WAITING_REASONS)
@@ -142,13 +142,17 @@ class UnattributedCaptures:
             total += judged
 
 
-def _cause(connection: Connection, reason: str, named: int, told: Collection[str]) -> UnattributedCause:
+def _cause(
+    connection: Connection, reason: str, named: int, told: Callable[[], Collection[str]]
+) -> UnattributedCause:
     c = unattributed.c
     if reason in LASTING_REASONS:
         each = (
             select(c.meter, func.min(c.first)).where(c.reason == reason).group_by(c.meter).order_by(c.meter)
         )
-        firsts = {meter: first for meter, first in connection.execute(each) if meter not in told}
+        rows = connection.execute(each).all()
+        left_out = told() if rows else ()
+        firsts = {meter: first for meter, first in rows if meter not in left_out}
         return UnattributedCause(
             reason=reason,
             meters=tuple(firsts)[:named],

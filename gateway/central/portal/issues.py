@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from gateway.central.ledger.records import (
-    GapCause,
-    JournalFaults,
-    LineHealth,
-    UnattributedCause,
-)
-from gateway.central.portal.fleet import WELL, MeterFact
+from gateway.central.ledger.records import DownLines, GapCause, JournalFaults, UnattributedCause
+from gateway.central.portal.fleet import BEHIND_CENTRAL, BEHIND_GATEWAY, BEHIND_LINE, FaultGroup, Named
 from gateway.central.portal.view_models import (
     CentralRow,
     CentralState,
-    ContactState,
     GatewayRow,
     Issue,
     IssueKind,
@@ -38,14 +33,6 @@ _CAUSE = {
     IssueKind.LINE_DOWN: 2,
 }
 """What stands above what it causes, among faults of one severity."""
-_SILENT_CODES = {
-    "meter_silent",
-    "line_error",
-    "line_unavailable",
-    "line_closed",
-    "line_timeout",
-    "timeout_error",
-}
 _CAN_WAIT = frozenset(
     {
         "backlog",
@@ -67,10 +54,6 @@ _CAN_WAIT = frozenset(
 )
 """Alarms of a gateway that reads and delivers all the same: today is soon enough."""
 _DOUBTED = {"untrusted_time": IssueKind.TIME_DOUBTED, "identity_mismatch": IssueKind.METER_DOUBTED}
-_SILENCE = frozenset({IssueKind.DEAD_METER, IssueKind.NEVER_READ})
-"""Faults of a meter that a silent gateway or a line that is down explains."""
-
-Fault = tuple[IssueKind, Severity]
 
 
 def sorted_issues(issues: Iterable[Issue], now: datetime) -> tuple[Issue, ...]:
@@ -129,113 +112,69 @@ def gateway_issues(row: GatewayRow, status: Status, silent: int) -> Iterator[Iss
         yield issue(IssueKind.JOURNAL_ALARM, Severity.WARNING, None, count=status.more_alarms, detail=text)
 
 
-def line_issues(lines: Iterable[LineHealth], silent: Mapping[tuple[str, str], int]) -> Iterator[Issue]:
+def line_issues(lines: Iterable[DownLines], silent: Mapping[tuple[str, str], int]) -> Iterator[Issue]:
     """Yield the lines that are down, with how many meters are silent on them; many of one gateway are one fault."""
-    by_gateway: dict[str, list[LineHealth]] = {}
-    for line in lines:
-        by_gateway.setdefault(line.gateway, []).append(line)
-    for gateway, down in by_gateway.items():
-        groups = [[line] for line in down] if len(down) < LINES_NAMED else [down]
-        for group in groups:
-            since = [line.since for line in group if line.since is not None]
-            names = ", ".join(line.line for line in group[:LINES_NAMED])
-            more = f" +{len(group) - LINES_NAMED}" if len(group) > LINES_NAMED else ""
+    of_gateway: Counter[str] = Counter()
+    for (gateway, _), touched in silent.items():
+        of_gateway[gateway] += touched
+    for down in lines:
+        several = down.count >= LINES_NAMED
+        for group in [down.lines[:LINES_NAMED]] if several else [[line] for line in down.lines]:
+            names = ", ".join(line.line for line in group)
+            more = f" +{down.count - LINES_NAMED}" if down.count > LINES_NAMED else ""
             yield Issue(
                 kind=IssueKind.LINE_DOWN,
                 severity=Severity.CRITICAL,
-                gateway=gateway,
+                gateway=down.gateway,
                 line=names + more,
-                since=min(since, default=None),
-                touched=sum(silent.get((gateway, line.line), 0) for line in group),
-                count=len(group),
+                since=down.since if several else group[0].since,
+                touched=of_gateway[down.gateway] if several else silent.get((down.gateway, names), 0),
+                count=down.count if several else 1,
                 detail=group[0].detail or "",
             )
-
-
-def fault_of(meter: MeterFact) -> Fault | None:
-    """Return what is wrong with a meter, None when nothing is.
-
-    What its edge says now counts at once (a warning); being silent for long is critical.
-    """
-    if meter.removed:
-        return IssueKind.METER_REMOVED, Severity.NOTICE
-    if meter.code == "identity_mismatch":
-        return IssueKind.IDENTITY_MISMATCH, Severity.CRITICAL
-    if meter.code == "meter_clock":
-        return IssueKind.METER_CLOCK, Severity.WARNING
-    if meter.code == "readings_suspect":
-        return IssueKind.READINGS_SUSPECT, Severity.WARNING
-    if meter.state is ContactState.SILENT:
-        return IssueKind.DEAD_METER, Severity.CRITICAL
-    if meter.code in _SILENT_CODES:
-        heard = meter.state is ContactState.HEARD
-        return (IssueKind.DEAD_METER if heard else IssueKind.NEVER_READ), Severity.WARNING
-    if meter.code not in WELL:
-        return IssueKind.METER_REFUSES, Severity.WARNING
-    if meter.state is ContactState.NEVER and meter.role != "stock":
-        return IssueKind.NEVER_READ, Severity.WARNING
-    return None
 
 
 class MeterFaults:
     """The faults of all meters, put under their causes: what a gateway or a line explains is counted there."""
 
-    def __init__(
-        self,
-        meters: Iterable[MeterFact],
-        *,
-        dark: frozenset[str],
-        down: frozenset[tuple[str, str]],
-        deaf: bool,
-    ) -> None:
-        """`dark` gateways are not online, `down` lines do not work; `deaf`: central hears none."""
-        self.unwell: list[MeterFact] = []
+    def __init__(self, groups: Iterable[FaultGroup]) -> None:
+        self.own: list[FaultGroup] = []
         self.behind_central = 0
         self.behind_gateway: Counter[str] = Counter()
         self.behind_line: Counter[tuple[str, str]] = Counter()
-        self._groups: dict[tuple[Fault, str, str], list[MeterFact]] = {}
-        for meter in meters:
-            fault = fault_of(meter)
-            if fault is None:
-                continue
-            self.unwell.append(meter)
-            silent = fault[0] in _SILENCE
-            if silent and deaf:
-                self.behind_central += 1
-            elif silent and meter.gateway in dark:
-                self.behind_gateway[meter.gateway] += 1
-            elif silent and (meter.gateway, meter.line) in down:
-                self.behind_line[meter.gateway, meter.line] += 1
+        for group in groups:
+            if group.behind == BEHIND_CENTRAL:
+                self.behind_central += group.touched
+            elif group.behind == BEHIND_GATEWAY:
+                self.behind_gateway[group.gateway] += group.touched
+            elif group.behind == BEHIND_LINE:
+                self.behind_line[group.gateway, group.line] += group.touched
             else:
-                self._groups.setdefault((fault, meter.gateway, meter.line), []).append(meter)
+                self.own.append(group)
 
-    def issues(self) -> Iterator[Issue]:
-        """Yield one fault for all meters of one line that have it, and one for those that are alone on theirs."""
-        for ((kind, severity), gateway, line), meters in self._merged():
-            code, _ = Counter(meter.code for meter in meters).most_common(1)[0]
-            told = next(meter for meter in meters if meter.code == code)
-            since = [at for meter in meters if (at := meter.heard_at or meter.told_since) is not None]
-            yield Issue(
-                kind=kind,
-                severity=severity,
-                gateway=gateway,
-                line=line,
-                meters=tuple(meter.meter for meter in meters[:METERS_NAMED]),
-                touched=len(meters),
-                since=min(since, default=None),
-                detail="" if code in WELL else f"{code}: {told.detail}".rstrip(": "),
-            )
+    def issues(self) -> dict[Issue, FaultGroup]:
+        """Return a fault for all meters of one line that have it, and one for those that are alone on theirs.
 
-    def _merged(self) -> Iterator[tuple[tuple[Fault, str, str], list[MeterFact]]]:
-        alone: dict[tuple[Fault, str], list[MeterFact]] = {}
-        for key, meters in self._groups.items():
-            if len(meters) > 1:
-                yield key, meters
-            else:
-                alone.setdefault(key[:2], []).extend(meters)
-        for (fault, gateway), meters in alone.items():
-            # A meter on IP has a line of its own: there the line is no cause, only another name of the meter.
-            yield (fault, gateway, meters[0].line if len(meters) == 1 else ""), meters
+        With each goes what its meters can be named by.
+        """
+        return {
+            Issue(
+                kind=group.fault[0],
+                severity=group.fault[1],
+                gateway=group.gateway,
+                line=group.line,
+                meters=(group.first,),
+                touched=group.touched,
+                since=group.since,
+            ): group
+            for group in self.own
+        }
+
+
+def named_issue(issue: Issue, named: Named) -> Issue:
+    """Return a fault of meters with some of their names, and what is said of them."""
+    detail = f"{named.code}: {named.detail}".rstrip(": ") if named.code else ""
+    return replace(issue, meters=named.meters, detail=detail)
 
 
 def unattributed_issues(causes: Iterable[UnattributedCause]) -> Iterator[Issue]:

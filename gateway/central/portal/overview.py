@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import CentralSign, LineHealth
+from gateway.central.ledger.meter_states import WELL
+from gateway.central.ledger.records import CentralSign, LedgerCounts, LineHealth
 from gateway.central.ledger.times import AHEAD
 from gateway.central.portal import issues, values
 from gateway.central.portal.account_captures import SNAPSHOTS
 from gateway.central.portal.authority_issues import authority_issues, set_back_issues
 from gateway.central.portal.clock_issues import ahead_issues, clock_issues
-from gateway.central.portal.fleet import FORGET_AFTER, WELL, MeterFact, fleet
+from gateway.central.portal.fleet import FORGET_AFTER, FaultGroup, Fleet, FleetCounts, MeterFact, Outlook
 from gateway.central.portal.view_models import (
     CentralRow,
     CentralState,
-    ContactState,
+    FleetStatistics,
     GatewayRow,
     Issue,
     LineRow,
     MeterChoice,
     MeterRow,
     Overview,
+    Severity,
 )
 from gateway.contract.messages import Capture, Status
 from mapping.snapshot import DirectorySnapshot
@@ -36,11 +39,26 @@ ONLINE_FOR = timedelta(seconds=90)
 CENTRAL_ALIVE_FOR = timedelta(seconds=45)
 """Central leaves a sign of life each quarter minute."""
 METERS_ON_A_PAGE = 100
+ISSUES_ON_A_PAGE = 200
 LINES_SHOWN = 200
 TELL_LOST_FOR = timedelta(days=30)
 """Entries that are lost for ever stay among the issues for so long; `meter-gateway missing` lists them all."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What one look at everything found; `of_meters` are the issues of groups of meters, which may be named."""
+
+    central: CentralRow
+    gateways: tuple[GatewayRow, ...]
+    online: frozenset[str]
+    fleet: Fleet
+    meters: FleetCounts
+    issues: tuple[Issue, ...]
+    of_meters: Mapping[Issue, FaultGroup]
+    counts: LedgerCounts
 
 
 class OperatorOverview:
@@ -65,35 +83,73 @@ class OperatorOverview:
 
     def read(self, choice: MeterChoice) -> Overview:
         """Return the picture, with one page of the chosen meters."""
+        looked = self._look()
+        meters, found, of_meters = looked.meters, looked.issues, looked.of_meters
+        issue_pages = max(1, -(-len(found) // ISSUES_ON_A_PAGE))
+        issue_page = None if choice.issues is None else min(max(choice.issues, 1), issue_pages)
+        shown_issues = found
+        if issue_page is not None:
+            shown_issues = found[(issue_page - 1) * ISSUES_ON_A_PAGE : issue_page * ISSUES_ON_A_PAGE]
+        names = looked.fleet.named(
+            [of_meters[i] for i in shown_issues if i in of_meters], issues.METERS_NAMED
+        )
+        shown, page, chosen = looked.fleet.page(choice, METERS_ON_A_PAGE, meters)
+        lines, lines_total = self._ledger.statuses.first_lines(LINES_SHOWN)
+        return Overview(
+            now=self._now,
+            directory_version=self._snapshot.version,
+            central=looked.central,
+            gateways=looked.gateways,
+            lines=tuple(_line_row(line, looked.online) for line in lines),
+            lines_total=lines_total,
+            meters=tuple(self._meter_rows(shown)),
+            choice=MeterChoice(page=page, unwell=choice.unwell, find=choice.find, issues=issue_page),
+            found=chosen,
+            pages=max(1, -(-chosen // METERS_ON_A_PAGE)),
+            meters_total=meters.meters,
+            expected=meters.expected,
+            heard=meters.heard,
+            unwell=meters.unwell,
+            issues=tuple(
+                issues.named_issue(issue, names[of_meters[issue]]) if issue in of_meters else issue
+                for issue in shown_issues
+            ),
+            issues_total=len(found),
+            issue_pages=issue_pages,
+            issue_counts=dict(sorted(Counter(issue.kind for issue in found).items())),
+            captures=looked.counts.captures,
+            unattributed=looked.counts.unattributed,
+            open_gaps=looked.counts.open_gaps,
+            stale_after=self._silent_after,
+        )
+
+    def statistics(self) -> FleetStatistics:
+        """Return how many meters and faults there are in all."""
+        looked = self._look()
+        by_severity = Counter(issue.severity for issue in looked.issues)
+        return FleetStatistics(
+            meters=looked.meters.meters,
+            expected=looked.meters.expected,
+            heard=looked.meters.heard,
+            unwell=looked.meters.unwell,
+            issues=len(looked.issues),
+            critical=by_severity[Severity.CRITICAL],
+            warnings=by_severity[Severity.WARNING],
+            notices=by_severity[Severity.NOTICE],
+        )
+
+    def _look(self) -> _Looked:
+        """Look at everything: every fault is found, whatever a page shows of them."""
         ledger = self._ledger
         central = self._central(ledger.alive.read())
-        allocated = {one.meter: one.gateway for one in ledger.allocations.current()}
-        told = self._gateways(central, Counter(allocated.values()))
+        told = self._gateways(central)
         online = frozenset(row.gateway for row, _ in told if row.online)
-        down = [line for line in ledger.statuses.lines(state="down") if line.gateway in online]
-        facts = list(
-            fleet(
-                ledger.statuses.meters(),
-                ledger.heard.all(),
-                allocated,
-                self._snapshot,
-                online=online,
-                now=self._now,
-                silent_after=self._silent_after,
-            )
-        )
-        faults = issues.MeterFaults(
-            facts,
-            dark=frozenset(row.gateway for row, _ in told if row.online is False),
-            down=frozenset((line.gateway, line.line) for line in down),
-            deaf=central.state is not CentralState.HEARS,
-        )
-        chosen = _chosen(faults.unwell if choice.unwell else facts, choice.find)
-        pages = max(1, -(-len(chosen) // METERS_ON_A_PAGE))
-        page = min(max(choice.page, 1), pages)
-        shown = chosen[(page - 1) * METERS_ON_A_PAGE : page * METERS_ON_A_PAGE]
+        fleet = self._fleet(central, told)
+        groups, meters = fleet.faults()
+        faults = issues.MeterFaults(groups)
+        down = [line for line in ledger.statuses.down_lines(issues.LINES_NAMED) if line.gateway in online]
+        of_meters = faults.issues()
         counts = ledger.counts()
-        lines, lines_total = ledger.statuses.first_lines(LINES_SHOWN)
         found = [
             *issues.central_issues(central, faults.behind_central),
             *(
@@ -102,32 +158,30 @@ class OperatorOverview:
                 for issue in issues.gateway_issues(row, status, faults.behind_gateway[row.gateway])
             ),
             *issues.line_issues(down, faults.behind_line),
-            *faults.issues(),
-            *self._ledger_issues(facts, online, counts.dead_letters),
+            *of_meters,
+            *self._ledger_issues(fleet, online, counts.dead_letters),
         ]
-        return Overview(
-            now=self._now,
-            directory_version=self._snapshot.version,
+        return _Looked(
             central=central,
             gateways=tuple(row for row, _ in told),
-            lines=tuple(_line_row(line, online) for line in lines),
-            lines_total=lines_total,
-            meters=tuple(self._meter_rows(shown)),
-            choice=MeterChoice(page=page, unwell=choice.unwell, find=choice.find),
-            found=len(chosen),
-            pages=pages,
-            meters_total=len(facts),
-            expected=sum(fact.role != "stock" and not fact.removed for fact in facts),
-            heard=sum(
-                fact.state is ContactState.HEARD and fact.role != "stock" and not fact.removed
-                for fact in facts
-            ),
+            online=online,
+            fleet=fleet,
+            meters=meters,
             issues=issues.sorted_issues(found, self._now),
-            captures=counts.captures,
-            unattributed=counts.unattributed,
-            open_gaps=counts.open_gaps,
-            stale_after=self._silent_after,
+            of_meters=of_meters,
+            counts=counts,
         )
+
+    def _fleet(self, central: CentralRow, told: Iterable[tuple[GatewayRow, Status]]) -> Fleet:
+        online = {row.gateway: row.online for row, _ in told}
+        outlook = Outlook(
+            online=frozenset(gateway for gateway, is_online in online.items() if is_online),
+            dark=frozenset(gateway for gateway, is_online in online.items() if is_online is False),
+            deaf=central.state is not CentralState.HEARS,
+            now=self._now,
+            silent_after=self._silent_after,
+        )
+        return Fleet(self._ledger.database, outlook)
 
     def _central(self, sign: CentralSign | None) -> CentralRow:
         if sign is None:
@@ -144,7 +198,7 @@ class OperatorOverview:
         """Return an instant of the machine's time in the time that is shown (they differ in a simulation)."""
         return self._now - (self._wall - at)
 
-    def _gateways(self, central: CentralRow, meters: Counter[str]) -> list[tuple[GatewayRow, Status]]:
+    def _gateways(self, central: CentralRow) -> list[tuple[GatewayRow, Status]]:
         """Return the gateways that are or should be there: no visit that is over, no box that was taken away."""
         found = []
         for stored in self._ledger.statuses.all():
@@ -155,20 +209,21 @@ class OperatorOverview:
             age = self._wall - stored.received_at
             fresh = status.online and age <= ONLINE_FOR
             over = status.role == "visit" and not fresh and not status.backlog
-            gone = age > FORGET_AFTER and not meters[status.gateway] and not status.backlog
-            if not over and not gone:
+            gone = age > FORGET_AFTER and not status.backlog
+            if not over and not (gone and not self._ledger.allocations.has_any(status.gateway)):
                 hears = central.state is CentralState.HEARS
                 found.append(
                     (_gateway_row(status, fresh if hears else None, self._shown(stored.received_at)), status)
                 )
         return found
 
-    def _ledger_issues(
-        self, facts: Sequence[MeterFact], online: frozenset[str], letters: int
-    ) -> Iterable[Issue]:
+    def _ledger_issues(self, fleet: Fleet, online: frozenset[str], letters: int) -> Iterable[Issue]:
         ledger = self._ledger
-        named = {fact.meter for fact in facts if fact.code in ("meter_clock", "identity_mismatch")}
-        yield from issues.unattributed_issues(ledger.unattributed.causes(issues.METERS_NAMED, named))
+
+        def told() -> set[str]:
+            return fleet.faulty(("meter_clock", "identity_mismatch"))
+
+        yield from issues.unattributed_issues(ledger.unattributed.causes(issues.METERS_NAMED, told))
         yield from clock_issues(ledger.times.clocks())
         yield from ahead_issues(ledger.times.ahead())
         yield from issues.gap_issues(ledger.gaps.causes(issues.METERS_NAMED))
@@ -223,13 +278,6 @@ def _newest(
     return next(
         ((found, capture.at) for capture in captures if (found := value(capture)) is not None), (None, None)
     )
-
-
-def _chosen(facts: Sequence[MeterFact], find: str) -> Sequence[MeterFact]:
-    wanted = find.strip().casefold()
-    if not wanted:
-        return facts
-    return [fact for fact in facts if wanted in fact.meter.casefold() or wanted in fact.gateway.casefold()]
 
 
 def _gateway_row(status: Status, online: bool | None, heard_at: datetime) -> GatewayRow:

@@ -163,19 +163,24 @@ class MeterRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterChoice:
-    """Which meters the operator wants to see: a page (from 1) of all or of the unwell, whose name has a text."""
+    """Which meters the operator wants to see: a page (from 1) of all or of the unwell, whose name has a text.
+
+    `issues` is the page (from 1) of the faults, None for all of them.
+    """
 
     page: int = 1
     unwell: bool = False
     find: str = ""
+    issues: int | None = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """The operator's whole picture at `now`.
 
-    Issues and counts look at every meter. `meters` is one page of those that were asked for (`found`), `lines` the
-    first of `lines_total`. A value older than `stale_after` shows its age.
+    Issues and counts look at every meter. `issues` is one page of `issues_total`, or all of them, `issue_counts` the
+    number of each kind; `meters` is one page of those that were asked for (`found`), `lines` the first of
+    `lines_total`. A value older than `stale_after` shows its age.
     """
 
     now: datetime
@@ -191,11 +196,29 @@ class Overview:
     meters_total: int
     expected: int
     heard: int
+    unwell: int
     issues: tuple[Issue, ...]
+    issues_total: int
+    issue_pages: int
+    issue_counts: dict[IssueKind, int]
     captures: int
     unattributed: int
     open_gaps: int
     stale_after: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetStatistics:
+    """How many meters and faults the overview finds in all, whatever its pages show: for metrics."""
+
+    meters: int
+    expected: int
+    heard: int
+    unwell: int
+    issues: int
+    critical: int
+    warnings: int
+    notices: int
 
 
 class BalanceSource(StrEnum):

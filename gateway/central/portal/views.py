@@ -19,6 +19,7 @@ from gateway.central.portal.view_models import (
     BalanceSource,
     BalanceView,
     ConsumerView,
+    FleetStatistics,
     Freshness,
     MeterChoice,
     Overview,
@@ -148,7 +149,14 @@ class Views:
 
     def overview(self, choice: MeterChoice | None = None) -> Overview:
         """Return the operator's picture: gateways, lines, one page of meters, and every fault by its cause."""
-        reader = OperatorOverview(
+        return self._overview().read(choice or MeterChoice())
+
+    def statistics(self) -> FleetStatistics:
+        """Return how many meters and faults there are in all."""
+        return self._overview().statistics()
+
+    def _overview(self) -> OperatorOverview:
+        return OperatorOverview(
             self._ledger,
             self._snapshot(),
             now=self.now(),
@@ -156,7 +164,6 @@ class Views:
             silent_after=self._silent_after,
             protocol_of=self._protocol_of,
         )
-        return reader.read(choice or MeterChoice())
 
 
 def _freshness(age: timedelta | None) -> Freshness:

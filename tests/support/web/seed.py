@@ -13,11 +13,13 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from gateway.central.campaign.store import CampaignStore
+from gateway.central.directory.places import follow_places
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
 from gateway.central.portal.asking import AskingLimits
 from gateway.central.portal.otp import CodeMessage, OneTimeCodes, SendKind
+from gateway.central.portal.view_models import MeterChoice, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import (
     Alarm,
@@ -336,6 +338,14 @@ def move_in(directory: DirectoryStore) -> None:
     directory.apply(changes, by="test", source="move", at=NOW)
 
 
+class FollowedViews(Views):
+    """Views beside a central that follows the directory: before each look it has done so."""
+
+    def overview(self, choice: MeterChoice | None = None) -> Overview:
+        follow_places(self._ledger, self._snapshot(), self.now())
+        return super().overview(choice)
+
+
 class ShownCodes:
     """Shows codes and notices in place of sending them."""
 
@@ -380,7 +390,7 @@ def town(
             contacts.add(
                 f"acc-{who}", "9876543210", by="t", source="t", at=NOW, verified_at=NOW - timedelta(days=30)
             )
-        views = Views(
+        views = FollowedViews(
             ledger,
             directory.snapshot,
             clock,
