@@ -439,5 +439,5 @@ class Walk(RuleBasedStateMachine):
         assert max(Counter(self.office.said).values(), default=1) == 1
 
 
-Walk.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+Walk.TestCase.settings = settings(max_examples=15, stateful_step_count=20)
 TestWalk = Walk.TestCase
