@@ -153,6 +153,10 @@ COMMANDS = {
     "staff": Entry("office.staff:staff_group", "Staff accounts, tokens of machines, and your own login."),
     "audit": Entry("office.audit:audit_group", "The record of who did and saw what, as a hash chain."),
     "contacts": Entry("office.contacts:contacts_group", "Registered mobiles of accounts."),
+    "privacy": Entry(
+        "office.privacy:privacy_group",
+        "Personal data: given out, erased, kept how long, and who could have been seen.",
+    ),
     "sms": Entry("office.sms:sms_group", "Messages to people's phones: templates, and what became of them."),
 }
 

@@ -20,6 +20,7 @@ from gateway.config.keys import KeysSection
 from gateway.config.meters import LineSection, MeterSection
 from gateway.config.mistakes import ConfigMistakes, Source
 from gateway.config.modbus import ModelsSection, check_modbus, usual_framing
+from gateway.config.privacy import PrivacySection
 from gateway.config.push import PushSection
 from gateway.config.slips import SlipsSection
 from gateway.config.sms import SmsSection, check_sms
@@ -275,6 +276,7 @@ class Config(Section):
     web: WebSection = WebSection()
     slips: SlipsSection = SlipsSection()
     sms: SmsSection = SmsSection()
+    privacy: PrivacySection = PrivacySection()
     metrics: MetricsSection | None = None
     simulation: SimulationSection | None = None
     time: TimeSection = TimeSection()

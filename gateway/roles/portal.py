@@ -13,6 +13,7 @@ from fastapi import APIRouter
 
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.office.actors import Actor, Proof
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
 from gateway.central.people.contacts import ContactStore
@@ -26,6 +27,7 @@ from gateway.timekeeping.clock import EvidenceClock
 from gateway.web.api_access import Door
 from gateway.web.app import BackOffice, create_app
 from gateway.web.connections import ConnectionLimits
+from gateway.web.consumer import LoginSeen
 from gateway.web.report_door import TakeReports, report_door
 from gateway.web.server import serve, tls_context
 from gateway.web.site import Site
@@ -106,6 +108,7 @@ async def portal_role(
                 number_token=known.secret(number_token).decode() if number_token else None,
                 site=Site(public_url=web.public_url),
                 doors=_doors(config, reports, wall_clock),
+                logins=_logins(office, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
                 campaign=campaign,
                 back_office=BackOffice(office=office, desk=desk, door=door),
@@ -126,6 +129,18 @@ async def portal_role(
                 yield PortalRole(views=views, url=f"{scheme}://{host}:{port}")
     finally:
         await asyncio.to_thread(ledger.close)
+
+
+def _logins(office: Office, clock: Clock) -> LoginSeen:
+    """Return what writes into the audit trail whom a consumer's session could see."""
+
+    def seen(account_id: str, session: str, address: str) -> None:
+        actor = Actor(name="consumer", roles=frozenset(), proof=Proof.SESSION, source=address)
+        office.trail.record(
+            actor, "consumer.login", f"account:{account_id}", at=clock.now(), detail={"session": session}
+        )
+
+    return seen
 
 
 def _doors(config: Config, reports: TakeReports | None, clock: Clock) -> list[APIRouter]:

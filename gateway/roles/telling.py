@@ -16,6 +16,7 @@ from gateway.central.campaign.reaching import Messages
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
+from gateway.central.people.retention import Kept
 from gateway.central.portal.otp import CodeMessage, CodeSender
 from gateway.central.telling.codes import QueuedCodes
 from gateway.central.telling.lint import load_library, unregistered
@@ -30,6 +31,7 @@ from gateway.config.file import Config
 from gateway.config.sms import SmsSection
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
+from gateway.roles.retention import keep_retention, kept_of
 from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
 from protocols.meters.secrets import FileSecrets
@@ -50,13 +52,16 @@ class TellingRole:
     feeder: Feeder | None
     reports: Callable[[bytes, str, str], int] | None
     """Keeps the delivery reports of a provider's call; None where none come."""
+    kept: Kept
 
     async def run(self) -> None:
-        """Send what is queued, and feed the queue from campaigns, until cancelled."""
-        if self.sender is not None and self.feeder is not None:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.sender.run())
-                group.create_task(self.feeder.run())
+        """Send what is queued, feed the queue from campaigns, remove what is kept too long, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_retention(self.people, self.queue, self.kept, SystemClock()))
+            if self.sender is not None:
+                tasks.create_task(self.sender.run())
+            if self.feeder is not None:
+                tasks.create_task(self.feeder.run())
 
 
 @asynccontextmanager
@@ -81,6 +86,7 @@ async def telling_role(config: Config, provider: Provider | None = None) -> Asyn
                 sender=None if used is None else Sender(queue, used, clock),
                 feeder=None if used is None else Feeder(campaign, directory, Messages(people, queue), clock),
                 reports=_reports(config.sms, queue, clock),
+                kept=kept_of(config.privacy),
             )
     finally:
         if used is not None:

@@ -24,7 +24,7 @@ from gateway.central.portal.otp import OneTimeCodes
 from gateway.central.portal.views import Views
 from gateway.web.api import PATH, create_api
 from gateway.web.api_access import Door
-from gateway.web.consumer import consumer_routes
+from gateway.web.consumer import LoginSeen, consumer_routes
 from gateway.web.knowing import knowing_routes
 from gateway.web.number_doors import number_doors
 from gateway.web.operator import operator_routes
@@ -61,6 +61,7 @@ def create_app(
     operator_token: str | None,
     number_token: str | None = None,
     doors: Iterable[APIRouter] = (),
+    logins: LoginSeen = lambda _account, _session, _address: None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
     campaign: CampaignStore | None = None,
@@ -72,7 +73,8 @@ def create_app(
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
     calls is answered. `site` says what people type; `campaign` holds slips and campaigns; `back_office` lets staff log
-    in, and other systems ask under /v1; `doors` are other machines'.
+    in, and other systems ask under /v1; `doors` are other machines';
+    `logins` keeps whom a session of a consumer could see.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -85,7 +87,7 @@ def create_app(
     lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits())
     if campaign is not None:
         lookup.slips = Slips(campaign).account_of
-    app.include_router(consumer_routes(pages, lookup))
+    app.include_router(consumer_routes(pages, lookup, logins))
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
     staff_door = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from gateway.errors import UsageError
 from gateway.web.askers import asked_by, unreadable
 from gateway.web.home import home_context
 from gateway.web.pages import Pages, go
-from gateway.web.security import SESSION_LIFETIME, Revoked
+from gateway.web.security import SESSION_LIFETIME, Revoked, client_address
 from mapping.typed import TypedNumber
 
 CHALLENGE_LIFETIME = timedelta(minutes=15)
@@ -25,7 +26,11 @@ _CHALLENGE = "challenge"
 _SESSION = "session"
 
 
-def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
+LoginSeen = Callable[[str, str, str], None]
+"""Keeps durably that a session of an account began: account id, session id, address."""
+
+
+def consumer_routes(pages: Pages, lookup: NumberLookup, seen: LoginSeen) -> APIRouter:
     """Make the routes under /me."""
     routes = APIRouter()
     revoked = Revoked()
@@ -155,9 +160,10 @@ def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
             return code_form(request, held, status=422, wrong=True)
         lookup.limits.succeeded(device.id)
         response = go("/me/home")
-        token = pages.signer.sign(
-            "session", {"account": account_id, "sid": secrets.token_urlsafe(12)}, now + SESSION_LIFETIME
-        )
+        sid = secrets.token_urlsafe(12)
+        # Written before anything is shown: after a breach it says whom this session could see.
+        await asyncio.to_thread(seen, account_id, sid, client_address(request))
+        token = pages.signer.sign("session", {"account": account_id, "sid": sid}, now + SESSION_LIFETIME)
         pages.set_cookie(request, response, _SESSION, token, lifetime=SESSION_LIFETIME)
         numbers = await asyncio.to_thread(lookup.views.account_names, account_id)
         forms = {TypedNumber.of(number).key for number in (*numbers, (held or {}).get("typed")) if number}
@@ -172,6 +178,9 @@ def consumer_routes(pages: Pages, lookup: NumberLookup) -> APIRouter:
         if held is None:
             return pages.message(request, "session", status=401)
         try:
+            # A session stands for a mobile that was proved: when the account has none any more, it ends.
+            if await asyncio.to_thread(lookup.contacts.get, held["account"]) is None:
+                return pages.message(request, "session", status=401)
             view = await asyncio.to_thread(lookup.views.consumer, held["account"])
         except UsageError:
             return pages.message(request, "session", status=401)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import stat
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,7 @@ from mapping.store import DirectoryStore
 from tests.support.cli import Cli, command_line
 from tests.support.paths import ROOT
 
+PRIVACY = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "sms.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
 ID = "1107160000000012345"
@@ -132,6 +135,37 @@ def test_what_is_in_doubt_is_listed_and_sent_again_by_a_person(cli: Cli, data: P
     cli("sms", "again", handed.id, "--data", data)
     assert cli("sms", "status", "--data", data, "--json").json["waiting"] == 1
     assert "did not end" in cli.refuses("sms", "again", handed.id, "--data", data, code=2)
+
+
+def test_personal_data_as_the_page_shows_it(cli: Cli, data: Path, tmp_path: Path) -> None:
+    """Each command of docs/privacy.md, in its order, in a folder of its own."""
+    (tmp_path / "mobiles.csv").write_text("legacy_number,mobile\nKE0012345,9876543210\n")
+    printed: dict[str, str] = {}
+    for command in re.findall(r"^\$ meter-gateway (.*)$", PRIVACY, flags=re.MULTILINE):
+        words = [{"DIR": str(data)}.get(word, word) for word in shlex.split(command)]
+        files = ("mobiles.csv", "wrong.csv", "consumer.json", "exposed.csv")
+        words = [str(tmp_path / word) if word in files else word for word in words]
+        printed[" ".join(words[:2])] = printed.get(" ".join(words[:2]), "") + cli(*words).out
+    document = json.loads((tmp_path / "consumer.json").read_text(encoding="utf-8"))
+    assert stat.S_IMODE((tmp_path / "consumer.json").stat().st_mode) == 0o600
+    assert document["account"] == "acc-1"
+    assert {one["number"] for one in document["numbers"]} == {"KE0012345", "1234567890"}
+    assert document["contacts"][0]["mobile"] == "9876543210"
+    assert [one["what"] for one in document["contacts_history"]] == ["added", "verified", "removed"]
+    assert "wrong SMS, ticket 4711" in {one["why"] for one in document["who_looked"]}
+    assert re.search(r"erased contacts +1\n", printed["privacy erase"])
+    assert "a hash chain of opaque ids" in printed["privacy erase"]
+    assert "9876543210" not in printed["contacts history"]
+    assert "no mobile" in cli("contacts", "show", "KE0012345", "--data", data).out
+    assert "unverified_contacts" in printed["privacy retention"]
+    assert printed["privacy breach"].count("0 accounts could have been seen") == 3
+    seen = cli(
+        "privacy", "breach", "--since", "2026-11-01", "--until", "2099-01-01", "--source", "command",
+        "--data", data, "--json",
+    ).json  # fmt: skip
+    assert seen["accounts"] == 1
+    assert {"contacts.seen", "privacy.exported", "privacy.erased"} <= set(seen["seen"][0]["what"].split(", "))
+    assert cli("audit", "verify", "--data", data, "--json").json["faults"] == []
 
 
 def test_every_command_shown_is_one_of_those_tried_here() -> None:

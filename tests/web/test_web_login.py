@@ -219,3 +219,12 @@ def test_garbage_cookies_are_no_session(client: TestClient, cookie: str) -> None
     }
     assert client.get("/me/home", headers=headers).status_code == 401
     assert client.get("/me/code", headers=headers).status_code == 303
+
+
+def test_a_session_ends_when_the_account_has_no_mobile_any_more(client: TestClient, seeded: Town) -> None:
+    """It stands for a mobile that was proved: an erasure, or a number given back, closes open pages."""
+    login(client, seeded, LEGACY["asha"])
+    assert client.get("/me/home").status_code == 200
+    for held in seeded.contacts.of_account("acc-asha"):
+        seeded.contacts.remove(held.id, by="t", why="t", at=NOW)
+    assert client.get("/me/home").status_code == 401
