@@ -11,8 +11,8 @@ from alembic import op
 from gateway.central.ledger.packing import Packer, shared_key
 from gateway.central.ledger.rows import CaptureRow
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 _AT_ONCE = 2_000
 _NUMBERED = {
