@@ -8,7 +8,7 @@ ALONE := not (mosquitto or influx or browser or nginx or caddy or postgres or cu
 WORKERS ?= 4
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule soak-weeks kanpur fuzz clean
+.PHONY: help demo demo-once setup check lint test test-loaded coverage bench docs soak soak-simulator soak-rule soak-weeks soak-whole kanpur fuzz clean
 
 help:
 	@echo "make demo    run everything on embedded defaults, no server needed (Ctrl-C ends it)"
@@ -23,6 +23,7 @@ help:
 	@echo "make soak-simulator   2,000 simulated meters in one process, each read once"
 	@echo "make soak-rule   100,000 captures: the directory against a consumer that hears messages only"
 	@echo "make soak-weeks   four simulated weeks of mishaps on both protocols: each interval is there once or declared"
+	@echo "make soak-whole   300 random lives of office, edges, ledger and billing: all agree after every step"
 	@echo "make kanpur  six weeks of a city with a re-key that goes wrong: hours (ARGS=--quick: a minute)"
 	@echo "make fuzz    a million mutated frames of DLMS, and one of Modbus"
 	@echo "make clean   remove environments and caches"
@@ -67,6 +68,7 @@ bench:
 	@$(PY) bench/dlms.py $(ARGS)
 	@$(PY) bench/bus.py $(ARGS)
 	@$(PY) bench/startup.py $(ARGS)
+	@$(PY) bench/directory.py $(ARGS)
 	@$(PY) bench/broker.py
 
 docs:
@@ -90,6 +92,10 @@ soak-weeks:
 soak-rule:
 	@$(SETUP) dev
 	@$(PY) -m tests.support.rule_model 100000 $(ARGS)
+
+soak-whole:
+	@$(SETUP) test
+	@WHOLE=300 $(PY) -m pytest tests/central/test_whole_model.py -o faulthandler_timeout=0 $(ARGS)
 
 kanpur:
 	@$(SETUP) test

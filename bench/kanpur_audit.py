@@ -163,6 +163,21 @@ class Audit:
         return None
 
 
+def day_captures(city: City) -> list[tuple[str, int, int]]:
+    """Return captures as `attributions_per_s` asks them, as (meter, start, end) in seconds: intervals only."""
+    found: list[tuple[str, int, int]] = []
+    for meter in city.all_meters:
+        if len(found) >= SAMPLE:
+            break
+        found += [
+            (city.meter(meter), int(row.start.timestamp()), int(row.at.timestamp()))
+            for day in range(DAYS)
+            for row in city.rows(meter, day)
+            if row.start is not None
+        ]
+    return found
+
+
 def attributions_per_s(city: City, directory: DirectorySnapshot) -> float:
     """Return how many captures a second are attributed when they come sorted by meter and time."""
     wanted: list[Captured] = []

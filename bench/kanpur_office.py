@@ -47,11 +47,16 @@ ALLOCATED_AT_ONCE = 10_000
 class Office:
     """Does on central's data what an office does; counts what the re-key took."""
 
-    def __init__(self, folder: Path, city: City) -> None:
+    def __init__(
+        self, folder: Path, city: City, database: str | None = None, where: Sequence[str] = ()
+    ) -> None:
+        """Work on central's files in `folder`, or on a database; `where` is what commands are told of that."""
         self.folder = folder
         self.city = city
-        self.data = folder / "central"
-        self.files = central_files(self.data)
+        self.files = central_files(folder / "central").made()
+        self.directory: Path | str = database or self.files.directory
+        self._ledger = database or self.files.ledger
+        self._where = list(where) or ["--data", str(folder / "central")]
         self.rekey_rows, self.rekey_seconds = 0, 0.0
         self._wrong_version = 0
 
@@ -63,8 +68,7 @@ class Office:
                 "-c",
                 "from gateway.cli.main import main; main()",
                 *map(str, words),
-                "--data",
-                self.data,
+                *self._where,
             ],
             capture_output=True,
             text=True,
@@ -77,8 +81,8 @@ class Office:
             )
         return done.stdout
 
-    def move_in_everybody(self) -> None:
-        """Import every consumer, smart meter or not; allocate the smart ones."""
+    def move_in_everybody(self) -> Path:
+        """Import every consumer, with a smart meter or not; return the file."""
         city, path = self.city, self.folder / "meters.csv"
         with path.open("w", encoding="utf-8") as file:
             file.write(",".join(HEADER) + "\n")
@@ -88,11 +92,12 @@ class Office:
                     f"{meter},{city.point(n)},consumer,{city.old_number(n)},,{city.begin.isoformat()}\n"
                 )
         self.command("directory", "import", path)
+        return path
 
     def allocate(self, meters: Sequence[int], edge: int, day: float) -> None:
         """Let an edge read meters from a day on."""
         names, since = [self.city.meter(meter) for meter in meters], self.city.at(day)
-        ledger = Ledger(self.files.ledger)
+        ledger = Ledger(self._ledger)
         try:
             for first in range(0, len(names), ALLOCATED_AT_ONCE):
                 some = names[first : first + ALLOCATED_AT_ONCE]
@@ -103,7 +108,7 @@ class Office:
 
     def change(self, changes: Sequence[Change]) -> int:
         """Apply a change set, as the desk does; return the directory's version."""
-        with DirectoryStore(self.files.directory) as store:
+        with DirectoryStore(self.directory) as store:
             return store.apply(changes, by="desk", source="desk", at=datetime.now(UTC), sure=True)
 
     def papers(self, day: int) -> None:
@@ -148,7 +153,7 @@ class Office:
 
     def _tenants(self) -> None:
         city, at, changes = self.city, self.city.at(MOVED_ON), list[Change]()
-        with DirectoryStore(self.files.directory) as store:
+        with DirectoryStore(self.directory) as store:
             known = store.snapshot()
             for point in city.moved:
                 (held,) = known.holdings(city.point(point))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,18 @@ class Program:
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         lines = (line.split() for line in status.splitlines())
         self.most = max(self.most, *(int(line[1]) for line in lines if line[0] == "VmHWM:"))
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that it has used."""
+        assert self._process is not None
+        words = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """Return what it has resident now, in MiB."""
+        assert self._process is not None
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * resource.getpagesize() / 2**20
 
     def kill(self) -> None:
         if self._process is not None:

@@ -50,10 +50,10 @@ from mapping.instants import instant, micros
 from mapping.rows import in_batches
 from mapping.store_life import StoreLife
 
-FORMAT: Final = 6
+FORMAT: Final = 8
 """1: the four tables. 2: `life`. 3: indexes for all questions, and the format in `life`, as PostgreSQL needs it.
 4: `attribute`; rows of no length beside one that begins at the same instant. 5: legacy numbers by what remains of them
-without separators. 6: `proposal`."""
+without separators. 6: `proposal`. 7: `conflict`. 8: `fitted_job`, `seal_used`."""
 NEVER: Final = 2**62
 """Stands for an open end where one is compared: later than any instant."""
 AT_ONCE: Final = 500
@@ -152,6 +152,57 @@ proposal = Table(
 )
 
 
+# What files and other doors left undone, until somebody settles it (`mapping.conflicts`).
+conflict = Table(
+    "conflict",
+    META,
+    Column("id", Integer, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("line", Whole, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cells", Text, nullable=False),
+    Column("noted_at", Whole, nullable=False),
+    Column("noted_by", Text, nullable=False),
+    Column("owner", Text),
+    Column("taken_at", Whole),
+    Column("settled_at", Whole),
+    Column("settled_by", Text),
+    Column("how", Text),
+    sqlite_strict=True,
+)
+# What a contractor's file says of a replaced meter beside the change itself (`mapping.swaps`).
+fitted_job = Table(
+    "fitted_job",
+    META,
+    Column("id", Integer, primary_key=True),
+    Column("version", Integer, ForeignKey("change_set.version"), nullable=False),
+    Column("line", Whole, nullable=False),
+    Column("usage_point", Text, nullable=False),
+    Column("old_meter", Text, nullable=False),
+    Column("new_meter", Text, nullable=False),
+    Column("at", Whole, nullable=False),
+    Column("final", Text),
+    Column("no_final", Text),
+    Column("opening", Text, nullable=False),
+    Column("seals", Text, nullable=False),
+    Column("photos", Text, nullable=False),
+    sqlite_strict=True,
+)
+seal_used = Table(
+    "seal_used",
+    META,
+    Column("seal", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("line", Whole, nullable=False),
+    sqlite_strict=True,
+)
+
+
 def _where(condition: Any) -> dict[str, Any]:
     return {"sqlite_where": condition, "postgresql_where": condition}
 
@@ -179,6 +230,13 @@ def _make_indexes() -> None:
     Index("naming_folded", FOLDED, _table=naming, **_where(legacy))
     Index("installation_point", installation.c.usage_point)
     Index("holding_account", holding.c.account_id)
+    # A file that is sent in again finds its rows here, and is noted once.
+    Index("conflict_row", conflict.c.digest, conflict.c.line, unique=True)
+    Index("conflict_open", conflict.c.noted_at, **_where(conflict.c.settled_at.is_(None)))
+    Index("conflict_subject", conflict.c.subject, **_where(conflict.c.settled_at.is_(None)))
+    Index("fitted_job_old", fitted_job.c.old_meter)
+    Index("fitted_job_new", fitted_job.c.new_meter)
+    Index("seal_used_seal", seal_used.c.seal)
     of_now = attribute.c.superseded.is_(None)
     Index("attribute_value", attribute.c.kind, attribute.c.value, **_where(of_now))
 

@@ -8,14 +8,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
 from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource, new_account_id
 from mapping.attribution import FOREVER
 from mapping.changes import Change, Install, MoveIn, Name
+from mapping.conflicts import ConflictRow, Noting, note, settle_by_file
 from mapping.directory import ChangeSet, NumberKind, Role
 from mapping.draft import Draft
 from mapping.errors import ChangeRefused, NumberRefused
 from mapping.files import CsvRow, CsvTable, parse_times, read_table, refuse_coerced_numbers
-from mapping.row_verdicts import FilePlan, RowVerdict, Verdict
+from mapping.row_verdicts import LEFT, FilePlan, RowVerdict, Verdict
 from mapping.rows import in_batches
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
@@ -84,16 +87,43 @@ def apply_import(
 
     `store` is the directory that the `plan` was made on; `by` says who does it, `at` (with a zone) when it
     becomes known (`sure`: see `DirectoryStore.apply`). Rows that the plan rejected are not applied:
-    `plan.write_corrections` writes them.
+    `plan.write_corrections` writes them, and the queue has them until they are settled (`mapping.conflicts`).
 
     Returns the version after it. Raises ChangeRefused (`STALE_PLAN`) when the directory moved on since the plan
     was made: plan again; and DirectoryFault when the store fails, which leaves it as it was.
 
     Example: see `plan_import`.
     """
+    noting = Noting(origin="import", source=plan.name, digest=plan.digest, by=by, at=at)
+
+    def beside(db: Connection, version: int) -> None:
+        note(db, noting, (_left(row) for row in plan.rows if row.verdict in LEFT))
+        done = (_subject(row) for row in plan.rows if row.verdict not in LEFT)
+        settle_by_file(db, noting, done, f"put right by {plan.name}, directory version {version}")
+
     return store.apply(
-        plan.changes, by=by, source=plan.name, at=at, digest=plan.digest, based_on=plan.version, sure=sure
+        plan.changes,
+        by=by,
+        source=plan.name,
+        at=at,
+        digest=plan.digest,
+        based_on=plan.version,
+        sure=sure,
+        beside=beside,
     )
+
+
+def _left(row: RowVerdict) -> ConflictRow:
+    """Return a row that was not applied as the queue has it."""
+    return ConflictRow(row.line, row.verdict.value, row.code, _subject(row), row.reason, row.cells)
+
+
+def _subject(row: RowVerdict) -> str:
+    """Return what a row is about: its meter, as the directory spells it where it can be read."""
+    try:
+        return f"meter {MeterId.parse(row.cells[0])}"
+    except (NumberRefused, IndexError):
+        return f"row {row.line}"
 
 
 class _ImportRow(NamedTuple):

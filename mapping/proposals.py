@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from mapping.change_sets import changes_of, read_forms, written
 from mapping.changes import Change
+from mapping.conflicts import ConflictRow, Noting, note, settle_by_file
 from mapping.directory_tables import proposal
 from mapping.errors import ChangeRefused
 from mapping.instants import instant, micros
 from mapping.snapshot import DirectorySnapshot
-from mapping.store import DirectoryStore
+from mapping.store import Beside, DirectoryStore
+from mapping.swap_texts import swap_text
+from mapping.swaps import Job, SwapPlan, write_jobs
 from mapping.undo import Undo
 
 APPROVE_ABOVE: Final = 100
@@ -57,6 +60,49 @@ def asked_undo(version: int, *, rest_alone: bool) -> str:
     return _text({"undo": version, "rest_alone": rest_alone})
 
 
+def asked_swap(plan: SwapPlan) -> str:
+    """Return the text of a contractor's file that was judged: its changes, its jobs, and the rows that are left."""
+    jobs = [{**job._asdict(), "at": micros(job.at)} for job in plan.jobs]
+    left = [
+        [
+            row.line,
+            row.verdict.value,
+            row.code,
+            row.subject,
+            " ".join(swap_text(row.code, row.other, "en")),
+            row.cells,
+        ]
+        for row in plan.left
+    ]
+    done = [f"meter {job.old_meter}" for job in plan.jobs]
+    file = {"name": plan.name, "digest": plan.digest, "jobs": jobs, "left": left, "done": done}
+    return _text({"changes": written(list(plan.changes)), "swap": file})
+
+
+def _beside(held: Proposal, by: str, at: datetime) -> Beside | None:
+    """Return what writes the jobs of a contractor's file, and its rows that are left, beside the change set."""
+    swap = json.loads(held.text).get("swap")
+    if swap is None:
+        return None
+    noting = Noting(origin="swap", source=swap["name"], digest=swap["digest"], by=by, at=at)
+    jobs = [
+        Job(**{**job, "at": instant(job["at"]), "seals": tuple(job["seals"]), "photos": tuple(job["photos"])})
+        for job in swap["jobs"]
+    ]
+
+    left = [
+        ConflictRow(line, verdict, code, subject, reason, tuple(cells))
+        for line, verdict, code, subject, reason, cells in swap["left"]
+    ]
+
+    def write(db: Connection, version: int) -> None:
+        write_jobs(db, version, jobs)
+        note(db, noting, left)
+        settle_by_file(db, noting, swap["done"], f"put right by {swap['name']}, directory version {version}")
+
+    return write
+
+
 def changes_asked(text: str, snapshot: DirectorySnapshot) -> Iterable[Change]:
     """Return the changes of a text; an undoing is worked out again, one change after the other. ChangeRefused."""
     asked = json.loads(text)
@@ -83,7 +129,7 @@ class Proposals:
         """Return what names this text on this version of this directory."""
         life = self._store.life
         whole = f"{life.uuid}\n{life.generation}\n{version}\n{text}"
-        return hashlib.sha256(whole.encode()).hexdigest()[:32]
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     def keep(
         self, text: str, *, by: str, at: datetime, source: str, version: int, meters: int, accounts: int
@@ -132,13 +178,16 @@ class Proposals:
         with self._db.writing("discarding a change set") as db:
             db.execute(delete(proposal).where(proposal.c.fingerprint == fingerprint))
 
-    def approve(self, fingerprint: str, *, by: str, at: datetime, sure: bool = False) -> int:
+    def approve(
+        self, fingerprint: str, *, by: str, at: datetime, sure: bool = False, alone_up_to: int = 0
+    ) -> int:
         """Apply exactly what waits under a fingerprint, all of it or nothing, and return the directory version.
 
-        Raises ChangeRefused: SAME_PERSON where `by` asked for it, STALE_PLAN where the directory has moved on since.
+        Raises ChangeRefused: SAME_PERSON where `by` asked for it and it touches more than `alone_up_to` meters or
+        accounts, STALE_PLAN where the directory has moved on since.
         """
         held = self.find(fingerprint)
-        if held.by == by:
+        if held.by == by and max(held.meters, held.accounts) > alone_up_to:
             raise ChangeRefused(
                 "SAME_PERSON", f"{by} asked for {held.fingerprint[:16]}: somebody else must approve it"
             )
@@ -153,12 +202,13 @@ class Proposals:
                 )
             done = self._store.apply(
                 changes_asked(held.text, snapshot),
-                by=f"{held.by}, approved by {by}",
+                by=by if held.by == by else f"{held.by}, approved by {by}",
                 source=held.source,
                 at=at,
                 digest=held.fingerprint,
                 based_on=snapshot.version,
                 sure=sure,
+                beside=_beside(held, by, at),
             )
         self.discard(held.fingerprint)
         return done

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import Connection
+
+from mapping.conflicts import ConflictRow, Noting, note, settle_by_file
 from mapping.directory import ChangeSet
 from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
 from mapping.instants import instant
@@ -18,7 +22,8 @@ from mapping.rekey_plan import Cause, PlanFacts, RekeyPlan, keep_plan, plan_file
 from mapping.rekey_questions import asked, batches
 from mapping.rekey_relations import relate
 from mapping.rekey_rows import Row, RowReader
-from mapping.rekey_texts import cause_text
+from mapping.rekey_texts import cause_text, row_text
+from mapping.row_verdicts import LEFT
 from mapping.senders import ANYBODY, COLUMNS, Limits, Sender
 from mapping.sheets import Sheet, SheetRow, open_sheet
 from mapping.snapshot import DirectorySnapshot
@@ -116,7 +121,7 @@ def apply_rekey(
     Returns the version after it. Raises FileRefused with the first cause of a file that is refused as a whole,
     NO_CONTROL, APPROVER, TOO_EARLY before the day from which the file holds; ChangeRefused (`STALE_PLAN`) when the
     directory moved on since the plan was made: plan again; and DirectoryFault when the store fails, which leaves it
-    as it was.
+    as it was. Rows that were not applied are in the queue of conflicts until they are settled.
 
     Example: see `plan_rekey`.
     """
@@ -130,18 +135,35 @@ def apply_rekey(
             "STALE_PLAN",
             f"the directory moved on from version {based_on} to {store.version} since the plan was made: plan again",
         )
+    who = by if approver is None else f"{by}, approved by {approver}"
+    noting = Noting(origin="rekey", source=facts.name, digest=facts.digest, by=by, at=at)
+
+    def beside(db: Connection, version: int) -> None:
+        note(db, noting, (_left(row) for row in plan.iterate() if row.verdict in LEFT))
+        done = (f"legacy_number {row.old}" for row in plan.iterate() if row.verdict not in LEFT)
+        settle_by_file(db, noting, done, f"put right by {facts.name}, directory version {version}")
+
     version = store.apply(
         plan.changes(),
-        by=by if approver is None else f"{by}, approved by {approver}",
+        by=who,
         source=facts.name,
         at=at,
         digest=facts.digest,
         sequence=facts.sequence,
         based_on=based_on,
         sure=sure,
+        beside=beside,
     )
     plan.note("applied", str(version))
     return version
+
+
+def _left(row: Row) -> ConflictRow:
+    """Return a row that was not applied as the queue has it."""
+    what, to_do = row_text(row, "en")
+    subject = f"legacy_number {row.old}" if row.old else f"row {row.line}"
+    cells = tuple(json.loads(row.cells))
+    return ConflictRow(row.line, row.verdict or "", row.code, subject, f"{what} {to_do}".strip(), cells)
 
 
 def check_approval(plan: RekeyPlan, *, by: str, approver: str | None) -> None:

@@ -21,6 +21,10 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
 
 
+LEFT = frozenset({Verdict.CONFLICT, Verdict.REJECTED})
+"""The verdicts of rows that are not applied."""
+
+
 class RowVerdict(NamedTuple):
     """One row: its line and cells, the verdict and, unless plainly applied, code, reason and suggestion.
 
@@ -60,7 +64,7 @@ class FilePlan:
         Each has its line, verdict, code, reason and suggestion beside its cells. Raises FileRefused
         (`UNWRITABLE`) when the file cannot be written.
         """
-        refused = [r for r in self.rows if r.verdict in (Verdict.CONFLICT, Verdict.REJECTED)]
+        refused = [r for r in self.rows if r.verdict in LEFT]
         width = len(self.header)
         write_table(
             path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,8 @@ from mapping.snapshot_json import MAX_NAME
 from mapping.store_life import StoreLife, read_beside, write_beside
 from mapping.stored_rows import StoredDirectory
 
+Beside = Callable[[Connection, int], None]
+"""Writes what belongs to a change set beside the directory, knowing the version after it."""
 CACHE_KIB = 64 * 1024
 """Page cache: with SQLite's 2 MiB a city's indexes are written many times over."""
 AHEAD = timedelta(days=1)
@@ -148,6 +150,7 @@ class DirectoryStore:
         sequence: int | None = None,
         based_on: int | None = None,
         sure: bool = False,
+        beside: Beside | None = None,
     ) -> int:
         """Apply all the changes as one change set, or none; return the new directory version.
 
@@ -155,7 +158,8 @@ class DirectoryStore:
         has one order. Where the last change set is dated more than a day later, one of two clocks was wrong:
         refused (`DATED_AHEAD`), unless the caller is `sure` of its own; then what was dated ahead counts as
         known now. Changes that say nothing new leave the version as it is. `based_on` refuses the
-        set when the directory has moved on since that version. Raises ChangeRefused.
+        set when the directory has moved on since that version. `beside` writes more in the same transaction, also
+        where nothing is new. Raises ChangeRefused.
         """
         with self._db.writing("applying a change set") as db:
             base = self.snapshot()
@@ -169,8 +173,12 @@ class DirectoryStore:
             )
             difference = _worked_out(base, change, changes)
             if not difference.new and not difference.gone:
+                if beside is not None:
+                    beside(db, base.version)
                 return base.version
             directory_tables.write(db, change, difference.gone, difference.new)
+            if beside is not None:
+                beside(db, change.version)
             directory_tables.write_life(db, self._life(db).ticked())
         self._write_beside()
         return change.version

@@ -103,6 +103,16 @@ def touched_spans(
             )
 
 
+def last_register(ledger: Ledger, meter: str, until: datetime) -> Decimal | None:
+    """Return the newest register in kWh that a meter sent up to an instant, without a multiplier; None for none."""
+    newest = ledger.captures.latest([meter], REGISTERS, until=until)[meter]
+    for stored in sorted(newest.values(), key=lambda one: one.at, reverse=True):
+        kwh = values.energy(stored.message)
+        if kwh is not None:
+            return kwh
+    return None
+
+
 def _use(ledger: Ledger, meter: str, start: datetime, end: datetime) -> Use:
     """Return what a meter counted in a span, without a multiplier: from stored intervals, else from its register."""
     total: Decimal | None = None

@@ -10,6 +10,7 @@ from gateway.contract.envelope import MAX_MESSAGE, TYPE_OF, parse, parse_data, w
 from gateway.contract.messages import (
     Ack,
     CarriedOver,
+    ChangesAnswered,
     KeysGiven,
     KeysMissing,
     KeysReceipt,
@@ -21,6 +22,7 @@ from gateway.contract.messages import (
 from gateway.contract.signing import (
     ACK_TYP,
     CARRIED_TYP,
+    CHANGES_ANSWERED_TYP,
     KEYS_GIVEN_TYP,
     KEYS_MISSING_TYP,
     KEYS_RECEIPT_TYP,
@@ -38,6 +40,7 @@ TYP_OF: Final[dict[type[Message], str]] = {
     ReplayRequest: REPLAY_TYP,
     ReadAgain: READ_AGAIN_TYP,
     CarriedOver: CARRIED_TYP,
+    ChangesAnswered: CHANGES_ANSWERED_TYP,
     KeysReceipt: KEYS_RECEIPT_TYP,
     KeysGiven: KEYS_GIVEN_TYP,
     KeysMissing: KEYS_MISSING_TYP,

@@ -16,6 +16,8 @@ from gateway.contract.messages import (
     Balance,
     Batch,
     CarriedOver,
+    ChangesAnswered,
+    ChangesAsked,
     CountersReserved,
     DirectoryRequest,
     HistoryAnswer,
@@ -87,6 +89,8 @@ TYPE_OF: dict[type[Message], str] = {
     KeysMissing: f"{_PREFIX}.keys.missing.v2",
     HistoryRequest: f"{_PREFIX}.history.request.v2",
     HistoryAnswer: f"{_PREFIX}.history.answered.v2",
+    ChangesAsked: f"{_PREFIX}.changes.asked.v2",
+    ChangesAnswered: f"{_PREFIX}.changes.answered.v2",
 }
 """CloudEvents `type` by message; batches and signed messages name theirs when they are made."""
 
@@ -116,6 +120,8 @@ SCHEMA_OF: dict[type[Message], str] = {
     KeysMissing: "keys-missing",
     HistoryRequest: "history-request",
     HistoryAnswer: "history-answer",
+    ChangesAsked: "changes-asked",
+    ChangesAnswered: "changes-answered",
 }
 """File stem of each message's JSON Schema: `dataschema` is `v2/{stem}.json`."""
 

@@ -15,6 +15,8 @@ from gateway.contract.messages import (
     AttributedAccount,
     AttributionChanged,
     Balance,
+    ChangesAnswered,
+    ChangesAsked,
     ClockStatus,
     DirectoryPart,
     DirectoryRequest,
@@ -46,7 +48,7 @@ from gateway.contract.messages import (
 from gateway.contract.messages.generation import DirectoryVersion, Generation
 from gateway.contract.messages.texts import gateway_source
 from gateway.contract.sealing import digest
-from gateway.contract.signing import DIRECTORY_TYP, TIME_TYP, sign
+from gateway.contract.signing import CHANGES_TYP, DIRECTORY_TYP, TIME_TYP, sign
 
 RUN = "9f2c01ab"
 KEY = bytes(range(32))
@@ -139,6 +141,12 @@ def _single() -> dict[str, bytes]:
             "history/billing/journals/1",
             central,
         ),
+        "changes-asked": (
+            Signed(jws=sign(_asked().model_dump_json(exclude_none=True).encode(), key=KEY, typ=CHANGES_TYP)),
+            "sap/changes/7",
+            "/sap",
+        ),
+        "changes-answered": (_signed(_answered()), "systems/sap/7/applied", central),
         "directory-request": (wanted, f"{GATEWAY}/directory/7", edge),
         "directory-part": (signed, f"{GATEWAY}/directory/5/1", central),
         "attribution-changed": (span, "attribution/8/GEN:12345678", central),
@@ -156,6 +164,8 @@ def _single() -> dict[str, bytes]:
         "directory-part": DIRECTORY_TYPE,
         "time-answer": TIME_TYPE,
         "ack-of-central": TYPE_OF[Ack],
+        "changes-asked": TYPE_OF[ChangesAsked],
+        "changes-answered": TYPE_OF[ChangesAnswered],
         "read-again": TYPE_OF[ReadAgain],
         "keys-receipt": TYPE_OF[KeysReceipt],
         "keys-given": TYPE_OF[KeysGiven],
@@ -191,7 +201,21 @@ def _read_again() -> ReadAgain:
     )
 
 
-def _signed(word: Ack | ReadAgain | KeysReceipt | KeysGiven | KeysMissing) -> Signed:
+def _asked() -> ChangesAsked:
+    move = {"kind": "move_out", "usage_point": "up-17", "at": "2026-11-20T10:00:00+05:30"}
+    return ChangesAsked(
+        system="sap", root="kesco", sequence=7, changes=(move,), reference="order 4711", at=AT
+    )
+
+
+def _answered() -> ChangesAnswered:
+    name = "cs-9f2c01ab5e7d3344aabbccdd"
+    return ChangesAnswered(
+        system="sap", sequence=7, state="applied", change_set=name, directory_version=9, at=AT
+    )
+
+
+def _signed(word: Ack | ChangesAnswered | ReadAgain | KeysReceipt | KeysGiven | KeysMissing) -> Signed:
     typ = TYP_OF[word.__class__]
     return Signed(jws=sign(word.model_dump_json(exclude_none=True).encode(), key=KEY, typ=typ))
 

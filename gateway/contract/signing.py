@@ -1,4 +1,4 @@
-"""Signatures of what central says to edges: compact JWS (RFC 7515), EdDSA with Ed25519 (RFC 8037).
+"""Signatures of what central says to edges and systems to central: compact JWS (RFC 7515), EdDSA (RFC 8037).
 
 A signature says for what it was made (`typ`), so that a signed directory never passes as an order.
 """
@@ -35,6 +35,8 @@ TIME_TYP: Final = "time+jws"
 KEYS_RECEIPT_TYP: Final = "keys-receipt+jws"
 KEYS_GIVEN_TYP: Final = "keys-given+jws"
 KEYS_MISSING_TYP: Final = "keys-missing+jws"
+CHANGES_TYP: Final = "changes+jws"
+CHANGES_ANSWERED_TYP: Final = "changes-answered+jws"
 FIRMWARE_TYP: Final = "firmware+jws"
 _RAW = 32
 

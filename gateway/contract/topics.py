@@ -47,10 +47,13 @@ class TopicKind(StrEnum):
     BALANCE = "balance"
     HISTORY_REQUEST = "history/request"
     HISTORY_ANSWER = "history/answer"
+    SYSTEM_CHANGES = "systems/changes"
+    SYSTEM_RESULTS = "systems/results"
 
 
 _OF_ALL = frozenset({TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS})
 _BY_CONSUMER = frozenset({TopicKind.ACKS, TopicKind.REPLAY})
+_SYSTEMS = {"changes": TopicKind.SYSTEM_CHANGES, "results": TopicKind.SYSTEM_RESULTS}
 _HISTORY = {"request": TopicKind.HISTORY_REQUEST, "answer": TopicKind.HISTORY_ANSWER}
 NEW_IN_2 = frozenset(
     {
@@ -66,12 +69,14 @@ NEW_IN_2 = frozenset(
         TopicKind.VERDICTS,
         TopicKind.HISTORY_REQUEST,
         TopicKind.HISTORY_ANSWER,
+        TopicKind.SYSTEM_CHANGES,
+        TopicKind.SYSTEM_RESULTS,
     }
 )
 _AFTER_GATEWAY = {
     tuple(kind.value.split("/")): kind
     for kind in TopicKind
-    if kind not in {TopicKind.READINGS, TopicKind.BALANCE, *_OF_ALL, *_HISTORY.values()}
+    if kind not in {TopicKind.READINGS, TopicKind.BALANCE, *_OF_ALL, *_HISTORY.values(), *_SYSTEMS.values()}
 }
 
 
@@ -79,7 +84,7 @@ _AFTER_GATEWAY = {
 class TopicName:
     """A parsed topic: `gateway`, `profile` (readings only) and `account_id` (balance only).
 
-    `consumer` is whose acknowledgement or replay it is (version 2 only).
+    `consumer` is whose acknowledgement or replay it is, `system` which master system it concerns (version 2 only).
     """
 
     kind: TopicKind
@@ -88,6 +93,7 @@ class TopicName:
     account_id: str | None = None
     consumer: str | None = None
     version: TopicVersion = 2
+    system: str | None = None
 
 
 def gateway_name(name: str) -> str:
@@ -242,6 +248,14 @@ class Topics:
         """`accounts/{account id}/balance`, retained."""
         return f"{self.base}/accounts/{_level(account_id)}/balance"
 
+    def system_changes(self, system: str) -> str:
+        """`systems/{system}/changes`: a master system asks for change sets."""
+        return f"{self.base}/systems/{_level(system.replace('.', '~'))}/changes"
+
+    def system_results(self, system: str) -> str:
+        """`systems/{system}/results`: what became of them."""
+        return f"{self.base}/systems/{_level(system.replace('.', '~'))}/results"
+
     def of(self, gateway: str, kind: TopicKind) -> str:
         """Build a gateway's topic of a kind that needs nothing else."""
         if tuple(kind.value.split("/")) not in _AFTER_GATEWAY or kind in _BY_CONSUMER:
@@ -258,6 +272,8 @@ class Topics:
             return f"{self.base}/+/{kind.value}/+"
         if kind is TopicKind.BALANCE:
             return f"{self.base}/accounts/+/balance"
+        if kind in _SYSTEMS.values():
+            return f"{self.base}/systems/+/{kind.value.removeprefix('systems/')}"
         if kind in _HISTORY.values():
             return f"{self.base}/history/+/{kind.value.removeprefix('history/')}"
         return f"{self.base}/+/{kind.value}"
@@ -303,6 +319,9 @@ def _name(first: str, rest: list[str], version: TopicVersion) -> TopicName | Non
         return next((TopicName(kind, version=version) for kind in _OF_ALL if kind.value == first), None)
     if version > 1 and first == "history" and len(rest) == 2 and rest[1] in _HISTORY:
         return TopicName(_HISTORY[rest[1]], consumer=rest[0]) if _LEVEL.fullmatch(rest[0]) else None
+    if version > 1 and first == "systems" and len(rest) == 2 and rest[1] in _SYSTEMS:
+        good = _LEVEL.fullmatch(rest[0]) and "." not in rest[0]
+        return TopicName(_SYSTEMS[rest[1]], system=rest[0].replace("~", ".")) if good else None
     if first == "accounts" and len(rest) == 2 and rest[1] == "balance" and _LEVEL.fullmatch(rest[0]):
         return TopicName(TopicKind.BALANCE, account_id=rest[0], version=version)
     if version > 1:

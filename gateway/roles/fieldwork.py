@@ -10,56 +10,29 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
-from gateway import __version__
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
 from gateway.config.file import Config
-from gateway.config.meters import MeterSection
-from gateway.contract.field import field_gateway
-from gateway.contract.messages import Status
-from gateway.edge.journal.entry import JournalBatch
 from gateway.edge.journal.journal import Journal
-from gateway.edge.journal.limits import JournalLimits
-from gateway.edge.sinks.base import MQTT_SINK
-from gateway.edge.sinks.batching import BatchLimits
 from gateway.edge.sinks.mqtt import MqttSink
-from gateway.edge.stamping.directory_part import StampingPart
-from gateway.edge.stamping.stamp import Trust, stamp
 from gateway.errors import GatewayError, PeerUnavailable, UsageError
-from gateway.roles.beside_edge import client_beside_edge
 from gateway.roles.central_files import CentralFiles
 from gateway.roles.did_you_mean import did_you_mean
-from gateway.roles.hand_over import dated, read_at
-from gateway.roles.journal import former_journals
-from gateway.roles.key_ring import key_ring
-from gateway.roles.mqtt_settings import field_login, mqtt_settings
+from gateway.roles.hand_over import read_at
 from gateway.roles.reach import Tell
-from gateway.timekeeping.clock import doubt
+from gateway.roles.visit import ENERGY, SECONDS, Reading, Visit, energy_text, opened_visit
 from mapping.changes import Change, Install, Replace
 from mapping.directory import Role
 from mapping.snapshot import DirectorySnapshot
 from mapping.store import DirectoryStore
 from protocols.errors import IdentityMismatch, ProtocolError
-from protocols.meters.open import open_session
 from protocols.reading import (
-    Missing,
     MissingReason,
     Nameplate,
-    Number,
-    ProfileName,
-    Quality,
-    Quantity,
-    ReadingSet,
-    Value,
 )
-from protocols.session import Clock, SessionContext
-
-PROOF_SECONDS = 30.0
-"""How long central may take to show a delivered reading."""
-ENERGY = Quantity.of("1-0:1.8.0*255")
+from protocols.session import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +49,8 @@ class Proof:
     seen_at_central: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """A live reading of a meter on site: `taken` at the instant `at`.
-
-    Of a meter that cannot be read `taken` holds no number but the reason, a `Missing` energy register.
-    """
-
-    meter: str
-    at: datetime
-    taken: ReadingSet
-
-
-class FieldWork:
-    """One visit: its own small journal under the edge's data folder, delivered like any other."""
+class FieldWork(Visit):
+    """A visit from a box that has central's files: what is done is proved and bound at once."""
 
     def __init__(
         self,
@@ -102,54 +63,9 @@ class FieldWork:
         purpose: str,
         tell: Tell,
     ) -> None:
-        self._config = config
-        self._purpose = purpose
-        self._tell = tell
+        super().__init__(config, clock, journal, purpose=purpose, tell=tell)
         self._files = files
-        self._clock = clock
-        self._journal = journal
         self._store = store
-
-    async def read(self, meter: str) -> tuple[Nameplate, Reading]:
-        """Return the nameplate and the present registers, read over the line.
-
-        Raises IdentityMismatch when another meter answers than the job's, UsageError when the configuration
-        does not have the meter, and the errors of line and meter.
-        """
-        section = self._section(meter)
-        client = client_beside_edge(self._config, section, "field")
-        line = client.way.line(f"{self._purpose} {meter}", meter=meter, tell=self._tell)
-        counters = client.open_counters()
-        ring = key_ring(self._config, self._clock)
-        try:
-            context = SessionContext(secrets=ring, counters=counters, clock=self._clock)
-            async with open_session(line, client.spec, context) as session:
-                plate = await session.identify()
-                if plate.meter_id != meter:
-                    raise IdentityMismatch(expected=meter, found=plate.meter_id)
-                taken = dated([r async for r in session.read(ProfileName.INSTANTANEOUS)][-1])
-        finally:
-            await line.close()
-            counters.close()
-            ring.close()
-        return plate, Reading(meter=meter, at=taken.at, taken=taken)
-
-    def unread(self, meter: str, reason: MissingReason) -> Reading:
-        """Return the reading of a meter that cannot be read: null with a reason, never zero."""
-        at = self._clock.now().replace(microsecond=0)
-        values = ((ENERGY, Missing(reason)),)
-        taken = ReadingSet(
-            profile=ProfileName.INSTANTANEOUS,
-            at=at,
-            values=values,
-            received_at=at,
-            quality=Quality.KNOWN_MISSING,
-        )
-        return Reading(meter=meter, at=at, taken=taken)
-
-    def now(self) -> datetime:
-        """Return this computer's time."""
-        return self._clock.now()
 
     async def directory(self) -> DirectorySnapshot:
         """Return the directory as it is."""
@@ -178,29 +94,13 @@ class FieldWork:
         The meter answered on this gateway's line, so it is allocated to this gateway by who does the work: central
         would not believe another's.
 
-        Raises PeerUnavailable when the ledger does not show it within `PROOF_SECONDS`. The reading stays in the
+        Raises PeerUnavailable when the ledger does not show it within `SECONDS`. The reading stays in the
         visit's journal and is delivered at the next visit.
         """
         await asyncio.to_thread(self._allocate, reading, by)
-        part = StampingPart(await self.directory())
-        disciplined = self._clock.disciplined()
-        [block] = stamp([reading.taken], reading.meter, part, lambda _: Trust(disciplined=disciplined))
-        await self._journal.append(JournalBatch(blocks=(block,)))
-        user, word = field_login(self._config)
-        settings = mqtt_settings(self._config.mqtt, f"{self._gateway}-edge")
-        sink = MqttSink(
-            settings.model_copy(update={"username": user}),
-            self._gateway,
-            status=self._status,
-            password=word,
-            limits=BatchLimits(age=0.1),  # an engineer waits for it
-        )
-        delivering = asyncio.create_task(sink.run(self._journal))
-        try:
-            return await self._stored(block.rows[0].capture_id, sink)
-        finally:
-            delivering.cancel()
-            await asyncio.gather(delivering, return_exceptions=True)
+        capture_id = await self.journal(reading, await self.directory())
+        async with self.delivering() as sink:
+            return await self._stored(capture_id, sink)
 
     def _allocate(self, reading: Reading, by: str) -> None:
         ledger = Ledger(self._files.ledger)
@@ -216,13 +116,13 @@ class FieldWork:
     async def _stored(self, capture_id: str, sink: MqttSink) -> StoredCapture:
         ledger = Ledger(self._files.ledger, read_only=True)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PROOF_SECONDS
+        deadline = loop.time() + SECONDS
         try:
             while (stored := await asyncio.to_thread(ledger.captures.get, capture_id)) is None:
                 if loop.time() > deadline:
                     fault = sink.statistics().last_error or "is central running?"
                     raise PeerUnavailable(
-                        f"central does not show the reading {capture_id} after {PROOF_SECONDS:g} s ({fault}).\n"
+                        f"central does not show the reading {capture_id} after {SECONDS:g} s ({fault}).\n"
                         "Nothing is bound: the directory is as it was. The reading is kept here and goes out when "
                         "central answers; give the command again then."
                     )
@@ -230,36 +130,6 @@ class FieldWork:
         finally:
             await asyncio.to_thread(ledger.close)
         return stored
-
-    @property
-    def _gateway(self) -> str:
-        return field_gateway(self._config.gateway.name)
-
-    def _status(self) -> Status:
-        statistics = self._journal.statistics()
-        return Status(
-            gateway=self._gateway,
-            role="visit",
-            online=True,
-            version=__version__,
-            journal=statistics.uuid,
-            generation=self._journal.generation,
-            former=former_journals(self._journal),
-            first_seq=statistics.first_seq,
-            last_seq=statistics.last_seq,
-            backlog=statistics.backlog(MQTT_SINK),
-            at=self._clock.now(),
-        )
-
-    def _section(self, meter: str) -> MeterSection:
-        found = next((m for m in self._config.meters if m.meter == meter), None)
-        if found is None:
-            known = {one.meter for one in self._config.meters}
-            raise UsageError(
-                f"the configuration has no meter `{meter}`.{did_you_mean(meter, known)} "
-                "A new meter is added there with its line first"
-            )
-        return found
 
 
 def proof(reading: Reading, stored: StoredCapture, snapshot: DirectorySnapshot) -> Proof:
@@ -269,23 +139,13 @@ def proof(reading: Reading, stored: StoredCapture, snapshot: DirectorySnapshot) 
     return Proof(
         meter=reading.meter,
         capture_id=stored.capture_id,
-        energy=_energy(reading.taken.value(ENERGY)),
+        energy=energy_text(reading.taken.value(ENERGY)),
         role=first.role.value if first else "none",
         account=(first.account_number or first.legacy_number) if first else None,
         reason=whose.reason.value if whose.reason else None,
         directory_version=whose.directory_version,
         seen_at_central=stored.ingested_at,
     )
-
-
-def _energy(value: Value | None) -> str | None:
-    match value:
-        case Number():
-            return f"{value.text()} {value.unit}".strip()
-        case Missing():
-            return f"missing: {value.reason}"
-        case _:
-            return None
 
 
 @asynccontextmanager
@@ -298,22 +158,9 @@ async def field_work(
     """
     if not files.are_made:
         raise UsageError(f"there is no central at {files.folder}: give its data folder with --central")
-    folder: Path = config.gateway.data / "field"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    clock = config.clock()
-    if why := doubt(clock):
-        raise UsageError(
-            f"this computer's clock may be wrong ({why}), and a hand-over is dated by it: start NTP on it, or say"
-            ' [time] trust = "host" after comparing it with a clock that you believe'
-        )
-    limits = JournalLimits(retention=timedelta(days=400))
-    name = f"{config.gateway.name}-field"
-    journal = await Journal.open(folder / "journal.db", clock=clock, limits=limits, gateway=name)
-    try:
+    async with opened_visit(config) as (clock, journal):
         with DirectoryStore(files.directory) as store:
             yield FieldWork(config, files, clock, journal, store, purpose=purpose, tell=tell)
-    finally:
-        await journal.close()
 
 
 async def commission(
@@ -344,6 +191,16 @@ async def replace(
     _check_fitted(await work.directory(), old, usage_point, work.now())
     said = {"by": by, "source": "replace"}
     await work.would_change(Replace(old, new, work.now(), usage_point), **said)
+    plate, final, opening = await read_both(work, old, new, no_final)
+    stored = [await work.deliver(reading, by=by) for reading in (final, opening)]
+    snapshot = await work.change(Replace(old, new, opening.at, usage_point), **said)
+    return proof(final, stored[0], snapshot), plate, proof(opening, stored[1], snapshot)
+
+
+async def read_both(
+    work: Visit, old: str, new: str, no_final: MissingReason | None
+) -> tuple[Nameplate, Reading, Reading]:
+    """Return the new meter's nameplate, the old one's final and its own opening reading, of one instant."""
     plate, opening = await work.read(new)
     try:
         final = work.unread(old, no_final) if no_final else (await work.read(old))[1]
@@ -358,9 +215,7 @@ async def replace(
     at = max(final.at, opening.at)
     opening = Reading(meter=new, at=at, taken=read_at(opening.taken, at))
     final = Reading(meter=old, at=at, taken=read_at(final.taken, at))
-    stored = [await work.deliver(reading, by=by) for reading in (final, opening)]
-    snapshot = await work.change(Replace(old, new, at, usage_point), **said)
-    return proof(final, stored[0], snapshot), plate, proof(opening, stored[1], snapshot)
+    return plate, final, opening
 
 
 def _check_usage_point(directory: DirectorySnapshot, given: str, *, new: bool) -> None:

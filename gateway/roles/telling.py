@@ -11,6 +11,9 @@ from pathlib import Path
 
 import structlog
 
+from gateway.central.campaign.feeding import Feeder
+from gateway.central.campaign.reaching import Messages
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
 from gateway.central.people.retention import Kept
@@ -29,6 +32,7 @@ from gateway.config.sms import SmsSection
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from gateway.roles.retention import keep_retention, kept_of
+from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
@@ -38,23 +42,26 @@ log = structlog.get_logger("gateway.roles")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TellingRole:
-    """What portal and central share; `sender` is None where no provider is configured."""
+    """What portal and central share; `sender` and `feeder` are None where no provider is configured."""
 
     people: PeopleStore
     contacts: ContactStore
     queue: SmsQueue
     codes: CodeSender
     sender: Sender | None
+    feeder: Feeder | None
     reports: Callable[[bytes, str, str], int] | None
     """Keeps the delivery reports of a provider's call; None where none come."""
     kept: Kept
 
     async def run(self) -> None:
-        """Send what is queued, and remove what is kept too long, until cancelled."""
+        """Send what is queued, feed the queue from campaigns, remove what is kept too long, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_retention(self.people, self.queue, self.kept, SystemClock()))
             if self.sender is not None:
                 tasks.create_task(self.sender.run())
+            if self.feeder is not None:
+                tasks.create_task(self.feeder.run())
 
 
 @asynccontextmanager
@@ -66,18 +73,21 @@ async def telling_role(config: Config, provider: Provider | None = None) -> Asyn
     clock = SystemClock()  # people live by the real time, whatever time a simulation shows
     library = library_of(config.sms)
     used = provider or provider_of(config, library)
-    people = PeopleStore(central_files_of(config).made().people)
+    files = central_files_of(config).made()
+    people = PeopleStore(files.people)
     try:
         queue = SmsQueue(people, library, pace_of(config.sms))
-        yield TellingRole(
-            people=people,
-            contacts=ContactStore(people),
-            queue=queue,
-            codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
-            sender=None if used is None else Sender(queue, used, clock),
-            reports=_reports(config.sms, queue, clock),
-            kept=kept_of(config.privacy),
-        )
+        with CampaignStore(files.campaign) as campaign, DirectoryStore(files.directory) as directory:
+            yield TellingRole(
+                people=people,
+                contacts=ContactStore(people),
+                queue=queue,
+                codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
+                sender=None if used is None else Sender(queue, used, clock),
+                feeder=None if used is None else Feeder(campaign, directory, Messages(people, queue), clock),
+                reports=_reports(config.sms, queue, clock),
+                kept=kept_of(config.privacy),
+            )
     finally:
         if used is not None:
             await used.close()

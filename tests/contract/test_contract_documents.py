@@ -13,6 +13,8 @@ from gateway.contract.envelope import TYPE_OF, parse, parse_change
 from gateway.contract.golden import KEY, golden_messages
 from gateway.contract.messages import (
     Ack,
+    ChangesAnswered,
+    ChangesAsked,
     DirectoryPart,
     KeysGiven,
     KeysMissing,
@@ -22,7 +24,16 @@ from gateway.contract.messages import (
     TimeAnswer,
 )
 from gateway.contract.schemas import documents
-from gateway.contract.signing import ACK_TYP, DIRECTORY_TYP, READ_AGAIN_TYP, TIME_TYP, private_key, verify
+from gateway.contract.signing import (
+    ACK_TYP,
+    CHANGES_ANSWERED_TYP,
+    CHANGES_TYP,
+    DIRECTORY_TYP,
+    READ_AGAIN_TYP,
+    TIME_TYP,
+    private_key,
+    verify,
+)
 from tests.support.contract_golden import GOLDEN_1
 from tests.support.contract_schemas import FOLDER, schema, validate
 
@@ -32,6 +43,10 @@ KEYS_SIGNED: dict[str, type[KeysGiven | KeysMissing | KeysReceipt]] = {
     "keys-given": KeysGiven,
     "keys-missing": KeysMissing,
     "keys-receipt": KeysReceipt,
+}
+CHANGES_SIGNED: dict[str, tuple[type[ChangesAsked | ChangesAnswered], str]] = {
+    "changes-asked": (ChangesAsked, CHANGES_TYP),
+    "changes-answered": (ChangesAnswered, CHANGES_ANSWERED_TYP),
 }
 OLD_BATCHES = sorted(name for name in GOLDEN_1 if name.startswith(("readings", "events", "gaps")))
 
@@ -80,6 +95,12 @@ def test_golden_messages_validate_and_parse(name: str) -> None:
         said = json.loads(verify(jws, keys=(public,), typ=READ_AGAIN_TYP))
         jsonschema.validate(said, schema("v2/read-again.json"))
         assert order.number == 7
+    elif name in CHANGES_SIGNED:
+        public = private_key(KEY).public_key().public_bytes_raw()
+        asked, typ = CHANGES_SIGNED[name]
+        octets = verify(parse(payload, Signed).data.jws, keys=(public,), typ=typ)
+        jsonschema.validate(json.loads(octets), schema(f"v2/{name}.json"))
+        assert asked.model_validate_json(octets).sequence == 7
     elif name in KEYS_SIGNED:
         public = private_key(KEY).public_key().public_bytes_raw()
         model = KEYS_SIGNED[name]

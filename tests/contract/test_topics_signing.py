@@ -27,6 +27,7 @@ def test_topics_parse_back() -> None:
     assert TOPICS.readings("e-1", "daily") == "state/kanpur/v2/e-1/readings/daily"
     more = {TopicKind.READINGS, TopicKind.BALANCE, TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS}
     more |= {TopicKind.HISTORY_REQUEST, TopicKind.HISTORY_ANSWER}
+    more |= {TopicKind.SYSTEM_CHANGES, TopicKind.SYSTEM_RESULTS}
     for kind in set(TopicKind) - more - {TopicKind.ACKS, TopicKind.REPLAY}:
         assert TOPICS.parse(TOPICS.of("e-1", kind)) == TopicName(kind, gateway="e-1")
     assert TOPICS.parse(TOPICS.acks("e-1", "billing")) == TopicName(
@@ -46,6 +47,14 @@ def test_topics_parse_back() -> None:
         TopicKind.HISTORY_REQUEST, consumer="billing"
     )
     assert TOPICS.filter(TopicKind.HISTORY_REQUEST) == "state/kanpur/v2/history/+/request"
+    assert TOPICS.system_changes("sap.eu") == "state/kanpur/v2/systems/sap~eu/changes"
+    assert TOPICS.parse(TOPICS.system_changes("sap.eu")) == TopicName(
+        TopicKind.SYSTEM_CHANGES, system="sap.eu"
+    )
+    assert TOPICS.parse(TOPICS.system_results("sap")) == TopicName(TopicKind.SYSTEM_RESULTS, system="sap")
+    assert TOPICS.filter(TopicKind.SYSTEM_CHANGES) == "state/kanpur/v2/systems/+/changes"
+    with pytest.raises(ContractError):  # two ways to write one name would be two names for access rules
+        TOPICS.parse("state/kanpur/v2/systems/sap.eu/changes")
     own = TOPICS.history("billing")
     assert own.parse(TOPICS.history_answer("billing")) == TopicName(
         TopicKind.HISTORY_ANSWER, consumer="billing"

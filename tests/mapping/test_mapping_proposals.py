@@ -39,7 +39,7 @@ def test_somebody_else_approves_what_was_asked_for(store: DirectoryStore) -> Non
     assert kept(store, asked_changes(CHANGES)).fingerprint == held.fingerprint
     assert len(proposals.all()) == 1
     assert code(store, held.fingerprint, "meera") == "SAME_PERSON"
-    assert code(store, "0" * 32, "verma") == code(store, held.fingerprint[:4], "verma") == "NOT_WAITING"
+    assert code(store, "0" * 16, "verma") == code(store, held.fingerprint[:4], "verma") == "NOT_WAITING"
     assert proposals.approve(held.fingerprint[:8], by="verma", at=at(2)) == 1
     change = store.snapshot().changes[-1]
     assert (change.by, change.digest) == ("meera, approved by verma", held.fingerprint)

@@ -16,7 +16,8 @@ from gateway.config.file import Config
 from gateway.edge.journal.journal import Journal
 from gateway.errors import PeerUnavailable, UsageError
 from gateway.roles.central_files import CentralFiles
-from gateway.roles.fieldwork import FieldWork, Proof, Reading, commission, replace
+from gateway.roles.fieldwork import FieldWork, Proof, commission, replace
+from gateway.roles.visit import Reading
 from mapping.changes import Change, Install, MoveIn, SetMultiplier
 from mapping.directory import Role
 from mapping.errors import ChangeRefused

@@ -79,6 +79,12 @@ class PostgreSQL:
         self._run("createdb", "-h", str(self._folder), "-U", "gateway", "-T", "template0", name)
         return f"postgresql://gateway@/{name}?unix_sock={self._folder}/.s.PGSQL.{PORT}"
 
+    def copy(self, url: str) -> str:
+        """Return the URL of a copy of a database, as a restored backup is one; nobody may be using it."""
+        name, source = f"test{next(self._count)}", url.split("/")[3].partition("?")[0]
+        self._run("createdb", "-h", str(self._folder), "-U", "gateway", "-T", source, name)
+        return url.replace(f"/{source}?", f"/{name}?")
+
     def stop(self) -> None:
         """End the server and remove its files."""
         if self._server is not None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gateway.central.ledger.ledger import Ledger
+from gateway.contract.field_request import FieldRequest, ShownReading, signed_request
+from gateway.contract.signing import new_key_pair
+from gateway.roles.central_files import central_files
+from mapping.change_sets import read_forms
+from tests.support.central.samples import batch, capture, received
 from tests.support.cli import Cli
 
 AT = ("--at", "2026-11-10")
@@ -23,10 +30,10 @@ def data(cli: Cli, tmp_path: Path) -> Path:
     return loaded(cli, tmp_path, rows)
 
 
-def loaded(cli: Cli, folder: Path, rows: str) -> Path:
+def loaded(cli: Cli, folder: Path, rows: str, code: int = 0) -> Path:
     file = folder / "meters.csv"
     file.write_text(f"meter,usage_point,role,legacy_number,account_number,valid_from\n{rows}")
-    cli("directory", "import", file, "--data", folder)
+    cli("directory", "import", file, "--data", folder, code=code)
     return folder
 
 
@@ -139,3 +146,94 @@ def test_many_need_a_second_person(cli: Cli, tmp_path: Path) -> None:
     cli("directory", "undo", 2, "--by", "meera", *shown, "--data", data, code=1)
     (held,) = cli("directory", "waiting", "--data", data, "--json").json
     assert "is gone" in cli("directory", "discard", held["fingerprint"], "--data", data).out
+
+
+def test_what_was_left_waits_and_is_settled_and_lists_name_what_is_missing(cli: Cli, data: Path) -> None:
+    loaded(cli, data, "GEN:9,UP-9,landlord,KE0000009,,2026-04-01T00:00:00+05:30\n", code=1)
+    (held,) = cli("directory", "conflicts", "list", "--data", data, "--json").json
+    assert (held["about"], held["code"], held["owner"], held["days"]) == ("meter GEN:9", "ROLE", None, 0)
+    cli("directory", "conflicts", "take", held["id"], "--by", "meera", "--data", data)
+    assert "meera" in cli("directory", "conflicts", "list", "--owner", "meera", "--csv", "--data", data).out
+    done = cli("directory", "conflicts", "settle", held["id"], "--how", "no such house", "--data", data).out
+    assert "is settled after 0 days" in done
+    assert "nothing waits" in cli("directory", "conflicts", "list", "--data", data).out
+    cli("directory", "move-out", "UP-3", *AT, "--data", data)
+    (lacking,) = cli("directory", "list", "--without", "holder", "--data", data, "--json").json
+    assert (lacking["usage_point"], lacking["meter"]) == ("UP-3", "GEN:10000003")
+    unread = cli("directory", "list", "--without", "reading", "--csv", "--data", data).out.splitlines()
+    assert len(unread) == 3
+    assert unread[1].startswith("UP-1,acc-")
+    shown = cli("directory", "list", "--without", "number", "--rows-shown", 1, "--data", data).out
+    assert "… and 2 more" in shown
+
+
+def test_a_contractors_file_is_judged_applied_and_undone(cli: Cli, data: Path) -> None:
+    file = data / "swaps.csv"
+    head = "old_meter,new_meter,at,final,no_final,opening,seals,photos\n"
+    file.write_text(
+        f"{head}GEN:10000001,SEC:1,2026-11-10 11:30,8412.5,,0.3,S-1,a.jpg\nGEN:10000002,SEC:2,2026-11-10,1,,0,,\n"
+    )
+    report = data / "report.csv"
+    said = cli("directory", "swap", "plan", file, "--report", report, "--data", data, "--json", code=1).json
+    assert (said["applied"], said["rejected"], said["meters"]) == (1, 1, 2)
+    assert [row["code"] for row in said["rows"]] == ["TIME"]
+    assert "का समय साफ़ नहीं है" in report.read_text()
+    shown = cli("directory", "swap", "plan", file, "--language", "hi", "--data", data, code=1).out
+    assert "लागू नहीं होगा" in shown
+    done = cli("directory", "swap", "apply", said["fingerprint"], "--data", data, "--json").json
+    assert done["directory_version"] == 2
+    (job,) = cli("directory", "swap", "jobs", "SEC:1", "--data", data, "--json").json
+    assert (job["final"], job["seals"]) == ("8412.5", "S-1")
+    cli("directory", "undo", 2, "--data", data)
+    (row,) = cli("directory", "show", "GEN:10000001", "--data", data, "--json").json
+    assert row["installed_to"] is None
+
+
+def test_what_is_bound_and_not_proven_is_shown_with_its_age(cli: Cli, data: Path) -> None:
+    """Row 47: bound by paper, and no reading came; the way back stands beside it."""
+    cli("directory", "install", "GEN:9", "UP-9", "--at", "2026-11-10", "--by", "meera", "--data", data)
+    ledger = Ledger(central_files(data).ledger)
+    at = datetime.now(UTC).replace(microsecond=0)
+    ledger.ingest([received(batch([capture(n, meter=f"GEN:1000000{n}", at=at) for n in (1, 2)]))])
+    ledger.close()
+    rows = cli("directory", "list", "--without", "proof", "--data", data, "--json").json
+    assert [(r["state"], r["meter"], r["overdue"]) for r in rows] == [
+        ("INSTALLED_NOT_PROVEN", "GEN:10000003", True),
+        ("INSTALLED_NOT_PROVEN", "GEN:9", True),
+    ]
+    assert (rows[1]["by"], rows[1]["undo"]) == ("meera", "directory undo 2")
+    cli("directory", "undo", 2, "--data", data)
+    left = cli("directory", "list", "--without", "proof", "--data", data, "--json").json
+    assert [row["meter"] for row in left] == ["GEN:10000003"]
+
+
+def test_a_visits_signed_request_is_applied_once_or_waits_in_the_queue(cli: Cli, data: Path) -> None:
+    private, public = new_key_pair()
+    key = data / "request-verify"
+    key.write_bytes(public)
+
+    def put(name: str, meter: str, point: str) -> Path:
+        at = datetime(2026, 11, 10, tzinfo=UTC)
+        changes = read_forms([{"kind": "install", "meter": meter, "usage_point": point, "valid_from": at}])
+        request = FieldRequest(
+            gateway="edge-7",
+            asked_by="ravi",
+            asked_at=at,
+            source="commission",
+            changes=tuple(changes),
+            readings=(ShownReading(meter=meter, at=at, energy="1 Wh", capture_id="x"),),
+        )
+        (data / name).write_text(signed_request(request, private))
+        return data / name
+
+    good = put("job.request", "GEN:9", "UP-9")
+    words = ("directory", "apply", good, "--data", data)
+    assert "say whose, with --verify-key" in cli.refuses(*words, code=2)
+    assert cli(*words, "--verify-key", key, "--json").json["applied"]
+    assert "applied already, as directory version 2" in cli.refuses(*words, "--verify-key", key, code=2)
+    bad = put("bad.request", "GEN:8", "UP-1")
+    said = cli.refuses("directory", "apply", bad, "--verify-key", key, "--data", data, code=2)
+    assert "has the consumer's meter GEN:10000001" in said
+    (held,) = cli("directory", "conflicts", "list", "--origin", "field", "--data", data, "--json").json
+    assert (held["about"], held["code"]) == ("meter GEN:8", "USAGE_POINT_OCCUPIED")
+    assert held["file"] == "commission at edge-7 by ravi"

@@ -22,6 +22,7 @@ from gateway.central.intake.journals import JournalWatch
 from gateway.central.intake.listings import ListingWatch
 from gateway.central.intake.messages import SUBSCRIBED
 from gateway.central.intake.orders import RereadOrders
+from gateway.central.intake.systems import Systems
 from gateway.central.intake.time_answers import TimeAnswers
 from gateway.central.intake.times import TimeService
 from gateway.central.intake.witnesses import Witnesses
@@ -116,6 +117,7 @@ class Central:
         verdicts: TimeService | None = None,
         keys: KeyDesk | None = None,
         history: HistoryService | None = None,
+        systems: Systems | None = None,
         options: CentralOptions | None = None,
     ) -> None:
         expiry = settings.session_expiry or SESSION_EXPIRY
@@ -131,6 +133,7 @@ class Central:
         self._verdicts = verdicts
         self._keys = keys
         self._history = history
+        self._systems = systems
         options = options or CentralOptions()
         self._ack_interval = options.ack_interval
         self._key = signing_key
@@ -195,6 +198,9 @@ class Central:
                     filters.append(self._topics.filter(TopicKind.TIME_REQUEST))
                 if self._history is not None:
                     filters.append(self._history.filter())
+                if self._systems is not None:
+                    filters.append(self._systems.filter())
+                    self._systems.begin()
                 if self._keys is not None:
                     filters += self._keys.filters()
                     self._keys.begin()
@@ -232,6 +238,8 @@ class Central:
                 group.create_task(self._verdicts.serve(connection))
             if self._history is not None:
                 group.create_task(self._history.serve(connection))
+            if self._systems is not None:
+                group.create_task(self._systems.serve(connection))
             if self._keys is not None:
                 group.create_task(self._keys.serve(connection, self._work))
 
@@ -248,6 +256,8 @@ class Central:
                 continue
             if self._keys is not None and self._keys.takes(message, connection):
                 continue  # acknowledged when it is on the disk
+            if self._systems is not None and self._systems.takes(message, connection):
+                continue  # acknowledged when its answer is on the disk
             received = ReceivedMessage(
                 message.topic,
                 message.payload,

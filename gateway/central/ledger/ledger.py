@@ -41,6 +41,7 @@ from gateway.central.ledger.statuses import Statuses
 from gateway.central.ledger.tallies import tallied
 from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
+from gateway.central.ledger.use import UseDays
 from gateway.central.storage.versions import EmptyStore, StoreVersions, WrongStoreVersion
 from gateway.errors import ContractError
 
@@ -76,6 +77,7 @@ class Ledger:
         self.gaps = Gaps(self.database)
         self.unattributed = UnattributedCaptures(self.database)
         self.meters = MeterStates(self.database)
+        self.use = UseDays(self.database)
         self.statuses = Statuses(self.database)
         self.alive = SignsOfLife(self.database)
         self.balances = Balances(self.database)

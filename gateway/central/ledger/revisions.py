@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from sqlalchemy import Connection, func, select
@@ -15,6 +16,7 @@ from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite,
 from gateway.central.ledger.schema import captures, superseded
 from gateway.central.ledger.times import hold
 from gateway.central.ledger.unattributed import note
+from gateway.central.ledger.use import mark_captures
 from gateway.contract.messages import MAX_SEQ
 from gateway.errors import ContractError
 
@@ -79,7 +81,9 @@ def store_captures(
         rewrite(connection, captures, work.changed.values())
     redated = placed_by_id(connection, sorted(hold(connection, work.new.values(), work.changed)))
     fresh = [*work.new.values(), *work.changed.values()]
-    note(connection, fresh, redated, [placed_row(row) for row in work.replaced.values()], judged_by)
+    replaced = [placed_row(row) for row in work.replaced.values()]
+    note(connection, fresh, redated, replaced, judged_by)
+    mark_captures(connection, chain(map(placed_row, fresh), redated.values(), replaced))
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
 
 

@@ -28,6 +28,7 @@ from gateway.central.ledger.schema import (
     verdicts,
 )
 from gateway.central.ledger.unattributed import moved
+from gateway.central.ledger.use import mark_captures
 from gateway.central.ledger.verdict_numbers import begin_life, newest
 from gateway.central.times.judging import DoubtedCapture
 from gateway.contract.messages import TimeVerdict
@@ -294,7 +295,9 @@ def _keep(connection: Connection, one: TimeVerdict) -> TimeVerdict:
     ids = [row["capture_id"] for row in rows]
     before = placed_by_id(connection, ids)
     _settle(connection, [(row, verdict) for row in rows])
-    moved(connection, before.values(), placed_by_id(connection, ids).values())
+    after = placed_by_id(connection, ids)
+    moved(connection, before.values(), after.values())
+    mark_captures(connection, (*before.values(), *after.values()))
     return verdict
 
 

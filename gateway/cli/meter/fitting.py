@@ -14,6 +14,7 @@ from gateway.cli.options import CONFIG_FILE, ConfigOption, JsonOption, TraceOpti
 from gateway.cli.output import print_fields, print_json, print_line, print_problem, print_table
 from gateway.config import file as configuration
 from gateway.errors import UsageError
+from gateway.roles.asked_visit import Asked, ask_to_commission, ask_to_replace, asking_visit
 from gateway.roles.central_files import central_files_of
 from gateway.roles.fieldwork import commission as commission_meter
 from gateway.roles.fieldwork import field_work
@@ -23,6 +24,12 @@ from protocols.reading import MissingReason
 
 CentralOption = Annotated[
     Path | None, typer.Option("--central", help="Central's data folder; by default the configuration's.")
+]
+RequestOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--request", help="This box has no central: write what it shall learn to this file, signed."
+    ),
 ]
 UsagePoint = Annotated[str, typer.Option("--usage-point", help="Where the meter is fitted.")]
 
@@ -36,18 +43,34 @@ def commission(
     new_usage_point: Annotated[
         bool, typer.Option("--new-usage-point", help="A new connection: the directory does not know it yet.")
     ] = False,
+    request: RequestOption = None,
     trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bind a meter to a usage point, with proof: serial read over the line, opening reading seen at central.
 
     Binding comes last: where the meter does not answer or central does not show its reading, nothing is bound.
+    With --request a signed request is written instead: `directory apply FILE --verify-key KEY` binds it at central.
 
     Example: meter-gateway commission GEN:10000101 --usage-point UP-0101 --config edge.toml
     """
     if role not in list(Role):
         raise UsageError(f"there is no role `{role}`; roles: {', '.join(Role)}.{nearest(role, Role)}")
     loaded = with_traces(configuration.load(config), trace)
+
+    if request is not None:
+        _only_one_way(central)
+
+        async def ask(file: Path) -> Asked:
+            async with asking_visit(loaded, purpose=purpose(None), tell=print_problem) as visit:
+                return (
+                    await ask_to_commission(
+                        visit, file, meter=meter, usage_point=usage_point, role=Role(role), by=user()
+                    )
+                )[1]
+
+        _asked(asyncio.run(ask(request)), as_json=as_json)
+        return
 
     async def work() -> dict[str, Any]:
         async with field_work(
@@ -77,6 +100,7 @@ def replace(
     no_final: Annotated[
         MissingReason | None, typer.Option("--no-final", help="The old meter cannot be read, because …")
     ] = None,
+    request: RequestOption = None,
     trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,6 +111,19 @@ def replace(
     Example: meter-gateway replace GEN:10000101 SEC:20000007 --usage-point UP-0101 --config edge.toml
     """
     loaded = with_traces(configuration.load(config), trace)
+    if request is not None:
+        _only_one_way(central)
+
+        async def ask(file: Path) -> Asked:
+            async with asking_visit(loaded, purpose=purpose(None), tell=print_problem) as visit:
+                return (
+                    await ask_to_replace(
+                        visit, file, old=old, new=new, usage_point=usage_point, by=user(), no_final=no_final
+                    )
+                )[1]
+
+        _asked(asyncio.run(ask(request)), as_json=as_json)
+        return
 
     async def work() -> dict[str, Any]:
         async with field_work(
@@ -102,3 +139,16 @@ def replace(
         print_json(result)
         return
     print_table([result["final"], result["opening"]], as_json=False, title=f"replaced at {usage_point}")
+
+
+def _only_one_way(central: Path | None) -> None:
+    if central is not None:
+        raise UsageError("--request is for a box without central's files: leave out --central, or --request")
+
+
+def _asked(asked: Asked, *, as_json: bool) -> None:
+    print_fields(asdict(asked), as_json=as_json)
+    if not as_json:
+        print_line(
+            f"at central: meter-gateway directory apply {asked.file.name} --verify-key {asked.verify_key.name}"
+        )

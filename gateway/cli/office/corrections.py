@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.central.office.actors import Proof, Right
-from gateway.cli.office.acting import acting
-from gateway.cli.office.clock import knows_the_time
-from gateway.cli.office.files import ConfigChoice, DataOption, find_files
-from gateway.cli.office.given import MAX_SHOWN, ByOption, DryRunOption, Given, Seen, give, opened_ledger, show
+from gateway.cli.office.files import ConfigChoice, DataOption
+from gateway.cli.office.given import MAX_SHOWN, ByOption, DryRunOption, Given, give
 from gateway.cli.office.moves import MeterArgument, UntilOption, UsagePointArgument
 from gateway.cli.options import JsonOption, parse_time
-from gateway.cli.output import print_line, print_table
-from gateway.errors import AccessDenied, UsageError
+from gateway.cli.output import print_line
+from gateway.errors import UsageError
 from mapping.change_sets import changes_of, read_forms
 from mapping.changes import (
     UNSAID,
@@ -31,10 +27,8 @@ from mapping.changes import (
 from mapping.corrections import chosen_holdings, chosen_installations, moved_date
 from mapping.directory import Role
 from mapping.errors import ChangeRefused
-from mapping.kinds import KINDS
-from mapping.proposals import Proposals, asked_undo, changes_asked
+from mapping.proposals import asked_undo
 from mapping.snapshot import DirectorySnapshot
-from mapping.store import DirectoryStore
 from mapping.undo import Undo
 
 FromOption = Annotated[
@@ -44,7 +38,6 @@ WholeOption = Annotated[
     bool, typer.Option("--whole", help="The spans are the whole history: nothing beside them stays.")
 ]
 RowsOption = Annotated[int, typer.Option("--rows-shown", min=0, help="How many changes to print.")]
-Fingerprint = Annotated[str, typer.Argument(help="Of the waiting change set, at least 8 digits of it.")]
 
 
 def correct_installations(
@@ -186,48 +179,6 @@ def _crossed(kind: str, member: str, keys: list[str], since: str, until: str | N
     )
 
 
-def apply_changes(
-    file: Annotated[Path, typer.Argument(help="JSON file: a list of changes (docs/directory.md).")],
-    data: DataOption = None,
-    config: ConfigChoice = None,
-    by: ByOption = None,
-    dry_run: DryRunOption = False,
-    shown: RowsOption = MAX_SHOWN,
-    as_json: JsonOption = False,
-) -> None:
-    """Apply a file of changes of any kind as one change set: all of them, or none.
-
-    Example: meter-gateway directory apply changes.json --dry-run --data DIR
-    """
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-    give(
-        lambda snapshot: changes_of(read_forms(text), snapshot),
-        f"directory apply {file.name}",
-        Given(data, config, dry_run, as_json, by, shown),
-    )
-
-
-def kinds(as_json: JsonOption = False) -> None:
-    """List the kinds of change, with the members of each.
-
-    Example: meter-gateway directory kinds
-    """
-    rows = []
-    for kind, form in KINDS.items():
-        members = [
-            member if field.is_required() else f"[{member}]"
-            for member, field in form.model_fields.items()
-            if member not in ("kind", "row")
-        ]
-        rows.append(
-            {"kind": kind, "what": (form.__doc__ or "").partition("\n")[0], "members": " ".join(members)}
-        )
-    print_table(rows, as_json=as_json)
-
-
 def undo_change_set(
     version: Annotated[int, typer.Argument(min=1, help="The directory version that the change set made.")],
     rest_alone: Annotated[
@@ -255,86 +206,6 @@ def undo_change_set(
         return asked_undo(version, rest_alone=rest_alone)
 
     give(plan, f"directory undo {version}", Given(data, config, dry_run, as_json, by, shown))
-
-
-def waiting(data: DataOption = None, config: ConfigChoice = None, as_json: JsonOption = False) -> None:
-    """List the change sets that wait for a second person, the oldest first.
-
-    Example: meter-gateway directory waiting --data DIR
-    """
-    files, now = find_files(data, config), datetime.now(UTC)
-    with DirectoryStore(files.directory) as store, acting(files, Right.SEE):
-        rows = [
-            {
-                "fingerprint": one.fingerprint,
-                "what": one.source,
-                "by": one.by,
-                "days": (now - one.at).days,
-                "meters": one.meters,
-                "accounts": one.accounts,
-                "directory_version": one.version,
-                "state": "waits" if one.version == store.version else "the directory moved on: ask again",
-            }
-            for one in Proposals(store).all()
-        ]
-    print_table(rows, as_json=as_json, empty="nothing waits")
-
-
-def approve(
-    fingerprint: Fingerprint,
-    data: DataOption = None,
-    config: ConfigChoice = None,
-    by: ByOption = None,
-    dry_run: DryRunOption = False,
-    shown: RowsOption = MAX_SHOWN,
-    as_json: JsonOption = False,
-) -> None:
-    """Apply a waiting change set exactly as it was looked at, as somebody else than who asked for it.
-
-    Example: meter-gateway directory approve 9f2c01ab --dry-run --data DIR
-    """
-    files, now, sure = find_files(data, config), datetime.now(UTC), knows_the_time()
-    with (
-        DirectoryStore(files.directory) as store,
-        opened_ledger(files) as ledger,
-        acting(files, Right.APPROVE) as actor,
-    ):
-        who, proposals, before = actor.called(by), Proposals(store), store.snapshot()
-        if actor.named and actor.actor.proof is not Proof.SESSION:
-            raise AccessDenied("only a person who has logged in approves: no machine, and no token")
-        held = proposals.find(fingerprint)
-        if dry_run:
-            changes = changes_asked(held.text, before)
-            after = store.preview(changes, by=who, source=held.source, at=now, sure=sure)
-        else:
-            proposals.approve(held.fingerprint, by=who, at=now, sure=sure)
-            after = store.snapshot()
-            actor.note("plan.approved", f"plan:{held.fingerprint}")
-            actor.note_directory(after.version, before.version, held.source)
-        result = {
-            "result": "dry run, nothing changed" if dry_run else "applied",
-            "what": held.source,
-            "asked_by": held.by,
-            "directory_version": before.version if dry_run else after.version,
-            "meters": held.meters,
-            "accounts": held.accounts,
-        }
-        how = Given(data, config, dry_run, as_json, by, shown)
-        show(result, Seen(before, after, ledger, now), how, applied=not dry_run)
-
-
-def discard(fingerprint: Fingerprint, data: DataOption = None, config: ConfigChoice = None) -> None:
-    """Throw a waiting change set away; nothing is changed.
-
-    Example: meter-gateway directory discard 9f2c01ab --data DIR
-    """
-    files = find_files(data, config)
-    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE, Right.APPROVE) as actor:
-        proposals = Proposals(store)
-        held = proposals.find(fingerprint)
-        proposals.discard(held.fingerprint)
-        actor.note("plan.discarded", f"plan:{held.fingerprint}")
-    print_line(f"{held.fingerprint} ({held.source} by {held.by}) is gone")
 
 
 def _installation(given: str) -> InstallationSpan:

@@ -12,12 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from gateway.central.office.actors import Right
-from gateway.cli.office import corrections, moves
+from gateway.cli.office import applying, corrections, moves, waiting
 from gateway.cli.office.acting import acting
 from gateway.cli.office.clock import knows_the_time
+from gateway.cli.office.conflicts import conflicts_group
 from gateway.cli.office.files import ConfigChoice, DataOption, FileArgument, find_files
+from gateway.cli.office.lists import list_missing
 from gateway.cli.office.rekey import rekey_group
 from gateway.cli.office.senders import senders_group
+from gateway.cli.office.swaps import swap_group
 from gateway.cli.office.verdicts import FileResult, report
 from gateway.cli.options import JsonOption
 from gateway.cli.output import print_fields, print_line, print_table
@@ -37,6 +40,9 @@ NEXT_NAME = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
 directory_group = typer.Typer(help="Who holds which meter.", no_args_is_help=True)
 directory_group.add_typer(rekey_group, name="rekey")
 directory_group.add_typer(senders_group, name="senders")
+directory_group.add_typer(conflicts_group, name="conflicts")
+directory_group.add_typer(swap_group, name="swap")
+directory_group.command("list")(list_missing)
 CHANGES: dict[str, Callable[..., None]] = {
     "install": moves.install,
     "remove": moves.remove,
@@ -52,12 +58,12 @@ CHANGES: dict[str, Callable[..., None]] = {
     "correct-date": corrections.correct_date,
     "cross-meters": corrections.cross_meters,
     "cross-holdings": corrections.cross_holdings,
-    "apply": corrections.apply_changes,
-    "kinds": corrections.kinds,
+    "apply": applying.apply_changes,
+    "kinds": applying.kinds,
     "undo": corrections.undo_change_set,
-    "waiting": corrections.waiting,
-    "approve": corrections.approve,
-    "discard": corrections.discard,
+    "waiting": waiting.waiting,
+    "approve": waiting.approve,
+    "discard": waiting.discard,
 }
 for word, command in CHANGES.items():
     directory_group.command(word)(command)

@@ -21,6 +21,7 @@ from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import find_files
 from gateway.cli.output import print_fields, print_json, print_line, print_table
 from gateway.config import file as configuration
+from gateway.errors import UsageError
 from gateway.roles.central_files import CentralFiles
 from mapping.changes import Change
 from mapping.differences import attribute_changes, naming_changes, touched
@@ -50,6 +51,9 @@ class Given:
     as_json: bool = False
     by: str | None = None
     shown: int = MAX_SHOWN
+    digest: str | None = None
+    """Of the file that it comes from, where that is applied once only."""
+    rights: tuple[Right, ...] = (Right.CHANGE,)
 
 
 def give(plan: Plan, source: str, how: Given) -> None:
@@ -59,8 +63,11 @@ def give(plan: Plan, source: str, how: Given) -> None:
     """
     now, sure = datetime.now(UTC), knows_the_time()
     files, most = find_files(how.data, how.config), approve_above(how.config)
-    with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as actor:
+    with DirectoryStore(files.directory) as store, acting(files, *how.rights) as actor:
         who, before = actor.called(how.by), store.snapshot()
+        done = next((c for c in before.changes if how.digest is not None and c.digest == how.digest), None)
+        if done is not None:
+            raise UsageError(f"this was applied already, as directory version {done.version} by {done.by}")
         planned = plan(before)
         after = store.preview(_changes(planned, before), by=who, source=source, at=now, sure=sure)
         meters, accounts = count_touched(after, before.version, after.version)
@@ -79,7 +86,9 @@ def give(plan: Plan, source: str, how: Given) -> None:
             result |= {"result": "waits for a second person", "fingerprint": held.fingerprint}
         else:
             changes = _changes(planned, before)
-            version = store.apply(changes, by=who, source=source, at=now, based_on=version, sure=sure)
+            version = store.apply(
+                changes, by=who, source=source, at=now, digest=how.digest, based_on=version, sure=sure
+            )
             actor.note_directory(version, before.version, source)
             result["result"] = "applied"
         result |= {"directory_version": version, "meters": meters, "accounts": accounts}

@@ -62,6 +62,7 @@ from gateway.contract.messages.status import (
     StatusRequest,
     StatusVersion1,
 )
+from gateway.contract.messages.systems import ChangeRefusal, ChangesAnswered, ChangesAsked
 from gateway.contract.messages.time import TimeAnswer, TimeRequest, TimeVerdict
 
 __all__ = [
@@ -82,6 +83,9 @@ __all__ = [
     "CaptureValue",
     "CarriedMark",
     "CarriedOver",
+    "ChangeRefusal",
+    "ChangesAnswered",
+    "ChangesAsked",
     "ClockSource",
     "ClockStatus",
     "CountersReserved",
