@@ -19,7 +19,7 @@ from gateway.central.people.database import PeopleStore
 from gateway.central.people.retention import Kept
 from gateway.central.portal.otp import CodeMessage, CodeSender
 from gateway.central.telling.codes import QueuedCodes
-from gateway.central.telling.lint import load_library, unregistered
+from gateway.central.telling.lint import TemplateMistakes, load_library, unregistered
 from gateway.central.telling.messages import Provider
 from gateway.central.telling.pace import Pace
 from gateway.central.telling.providers import ConsoleProvider, FileProvider
@@ -106,6 +106,26 @@ def library_of(section: SmsSection) -> Library:
     return load_library(section.templates, language=section.language)
 
 
+def telling_problems(config: Config) -> list[str]:
+    """Return what is wrong with the templates that [sms] names, for the provider that it names."""
+    try:
+        library = library_of(config.sms)
+        _need_registered(config.sms, library)
+    except TemplateMistakes as error:
+        return [str(mistake) for mistake in error.mistakes]
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _need_registered(section: SmsSection, library: Library) -> None:
+    if section.provider == "http" and (missing := unregistered(library)):
+        raise ConfigError(
+            f"[sms] templates: the operators would refuse {len(missing)} of them ({missing[0]} …): "
+            "`meter-gateway sms templates check` lists what is not registered"
+        )
+
+
 def pace_of(section: SmsSection) -> Pace:
     """Return how fast and when messages go."""
     return Pace(
@@ -138,11 +158,7 @@ def _http(config: Config, library: Library) -> Provider:
 
     section = config.sms.http
     assert section is not None
-    if missing := unregistered(library):
-        raise ConfigError(
-            f"[sms] templates: the operators would refuse {len(missing)} of them ({missing[0]} …): "
-            "`meter-gateway sms templates check` lists what is not registered"
-        )
+    _need_registered(config.sms, library)
     answer = section.answer
     return HttpProvider(
         HttpSettings(

@@ -187,7 +187,7 @@ def walked(steps_: list[tuple[str, int, int]], settle: Callable[[Town], None]) -
             town.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_every_edge_has_its_part_after_all_that_may_happen(steps_: list[tuple[str, int, int]]) -> None:
     walked(steps_, Town.settle)
@@ -199,7 +199,7 @@ def quietly(town: Town) -> None:
     asyncio.run(town.publish())
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(steps.map(lambda made: [one for one in made if one[0] not in ("ask", "lose")]))
 def test_changes_alone_lead_each_edge_to_its_part(steps_: list[tuple[str, int, int]]) -> None:
     walked(steps_, quietly)
