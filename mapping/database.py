@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -79,6 +79,20 @@ class Database:
             yield connection
 
     @contextmanager
+    def sharing(self, doing: str, parts: Iterable[str]) -> Iterator[Connection]:
+        """Yield one transaction that only those wait for who write all, or share one of these parts.
+
+        On a server, that is: writers of a file wait for each other whatever they write.
+        """
+        if self.read_only or self.is_file:
+            with self.writing(doing) as connection:
+                yield connection
+            return
+        engine = self._writer.execution_options(parts=tuple(sorted(set(parts))))
+        with self._turn, self._translated(doing), engine.begin() as connection:
+            yield connection
+
+    @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
         try:
             yield
@@ -87,6 +101,11 @@ class Database:
             raise self._fault(
                 f"the {self._store} failed while {doing}: {cause.__class__.__name__}: {cause} ({self.where})"
             ) from error
+
+
+def _key(number: int) -> int:
+    """Return 32 bits as PostgreSQL's signed integer."""
+    return number - (1 << 32) if number >= 1 << 31 else number
 
 
 def _shown(where: Path | str) -> str:
@@ -165,7 +184,14 @@ def _postgresql(where: str, store: str, *, writer: bool) -> Engine:
             return
         # One writer per store among all processes, as a SQLite file has it: versions count without a gap.
         connection.execute(text(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}"))
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({turn})"))
+        parts: tuple[str, ...] | None = connection.get_execution_options().get("parts")
+        if parts is None:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({turn})"))
+            return
+        connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({turn})"))
+        # In one order, so that no two wait for each other.
+        for part in sorted({zlib.crc32(one.encode()) for one in parts}):
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_key(turn)}, {_key(part)})"))
 
     if writer:
         event.listen(engine, "connect", connected)

@@ -1,12 +1,13 @@
 """An independent check of the ledger against the meters' own memories: lost, doubled, misattributed.
 
-It reads the SQLite file and its JSON by itself and shares no code with what wrote them.
+It reads the SQLite file and its packed rows by itself and shares no code with what wrote them.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from gateway.central.ledger.database import LedgerError
 from mapping.snapshot import DirectorySnapshot
@@ -114,37 +117,56 @@ def by_directory(snapshot: DirectorySnapshot) -> Owners:
     return owners
 
 
-_CAPTURES = """SELECT c.capture_id, c.meter, c.profile, c.at, c.start, c.reason, c.body, l.text
-FROM captures c LEFT JOIN layouts l ON l.key = c.layout"""
+_CAPTURES = """SELECT m.key, p.key, c.at, c.occurrence, c.moved_to, c.reason, c.packed, c.extra,
+  f.digits, f.span, l.text
+FROM captures c JOIN meters m ON m.number = c.meter JOIN profiles p ON p.number = c.profile
+JOIN forms f ON f.number = c.form LEFT JOIN layouts l ON l.key = f.layout"""
 
 
 def _capture(
-    capture_id: str,
     meter: str,
     profile: str,
     at: int,
-    start: int | None,
+    occurrence: int,
+    moved_to: int | None,
     reason: str | None,
-    body: str,
+    packed: bytes,
+    extra: bytes | None,
+    digits: str | None,
+    span: int | None,
     layout: str | None,
 ) -> dict[str, Any]:
     """Return a capture with its values by quantity, of either version; its times are those that were settled."""
-    values = json.loads(body)["values"]
+    if digits is None:
+        kept = extra or b""
+        values = json.loads(kept if kept.startswith(b"{") else zlib.decompress(kept))["values"]
+    else:
+        items = msgspec.msgpack.decode(packed)[3:]
+        values = [
+            _value(item, int(places))
+            for item, places in zip(items, filter(None, digits.split(",")), strict=True)
+        ]
     if layout is not None:
         columns = json.loads(layout)["columns"]
         values = [
             {"q": column["q"], **(value if isinstance(value, dict) else {"value": value})}
             for column, value in zip(columns, values, strict=True)
         ]
+    stands = at if moved_to is None else moved_to
     return {
-        "capture_id": capture_id,
+        "capture_id": f"{meter}/{profile}/{_instant(at):%Y-%m-%dT%H:%M:%SZ}/{occurrence}",
         "meter": meter,
         "profile": profile,
-        "at": _instant(at),
-        "start": None if start is None else _instant(start),
+        "at": _instant(stands),
+        "start": None if span is None else _instant(stands - span),
         "reason": reason,
         "values": values,
     }
+
+
+def _value(item: Any, places: int) -> Any:
+    """Return a packed value: a whole number is a decimal's mantissa."""
+    return f"{Decimal(item).scaleb(-places):f}" if isinstance(item, int) else item
 
 
 def _instant(micros: int) -> datetime:

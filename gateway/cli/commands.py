@@ -146,6 +146,9 @@ COMMANDS = {
     "allocation": Entry("office.allocation:allocation_group", "Which gateway reads which meter."),
     "times": Entry("office.times:times_group", "Captures whose time is not trusted."),
     "quarantine": Entry("office.allocation:quarantine_group", "Entries that are kept but not believed."),
+    "campaign": Entry(
+        "office.campaign:campaign_group", "Everybody is told the new number, and nobody twice."
+    ),
     "slips": Entry("office.slips:slips_group", "New account numbers on paper, for meter readers."),
     "staff": Entry("office.staff:staff_group", "Staff accounts, tokens of machines, and your own login."),
     "audit": Entry("office.audit:audit_group", "The record of who did and saw what, as a hash chain."),

@@ -54,6 +54,7 @@ class CentralRole:
         self.ledger = ledger
         self.directory = directory
         self.plans = files.rekey
+        self.trail = office.trail
         self.clock = clock
         signing_key = FileSecrets(config.secrets).secret(ref)
         self.service = DirectoryService(
@@ -95,7 +96,7 @@ class CentralRole:
     async def run(self) -> None:
         """Ingest, publish, and apply what was scheduled, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(apply_due_plans(self.directory, self.plans, self.clock))
+            tasks.create_task(apply_due_plans(self.directory, self.plans, self.clock, trail=self.trail))
             tasks.create_task(self.central.run())
 
 

@@ -11,7 +11,6 @@ from datetime import timedelta
 
 from fastapi import APIRouter
 
-from gateway.central.campaign.slips import Slips
 from gateway.central.campaign.store import CampaignStore
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.actors import Actor, Proof
@@ -111,7 +110,7 @@ async def portal_role(
                 doors=_doors(config, reports, wall_clock),
                 logins=_logins(office, wall_clock),
                 limits=AskingLimits(web.asks_per_address),
-                slips=Slips(campaign).account_of,
+                campaign=campaign,
                 back_office=BackOffice(office=office, desk=desk, door=door),
             )
             limits = ConnectionLimits(

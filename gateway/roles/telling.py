@@ -11,12 +11,15 @@ from pathlib import Path
 
 import structlog
 
+from gateway.central.campaign.feeding import Feeder
+from gateway.central.campaign.reaching import Messages
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.people.contacts import ContactStore
 from gateway.central.people.database import PeopleStore
 from gateway.central.people.retention import Kept
 from gateway.central.portal.otp import CodeMessage, CodeSender
 from gateway.central.telling.codes import QueuedCodes
-from gateway.central.telling.lint import load_library, unregistered
+from gateway.central.telling.lint import TemplateMistakes, load_library, unregistered
 from gateway.central.telling.messages import Provider
 from gateway.central.telling.pace import Pace
 from gateway.central.telling.providers import ConsoleProvider, FileProvider
@@ -29,6 +32,7 @@ from gateway.config.sms import SmsSection
 from gateway.errors import ConfigError
 from gateway.roles.central_files import central_files_of
 from gateway.roles.retention import keep_retention, kept_of
+from mapping.store import DirectoryStore
 from protocols.clock import SystemClock
 from protocols.meters.secrets import FileSecrets
 from protocols.session import Clock
@@ -38,23 +42,26 @@ log = structlog.get_logger("gateway.roles")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TellingRole:
-    """What portal and central share; `sender` is None where no provider is configured."""
+    """What portal and central share; `sender` and `feeder` are None where no provider is configured."""
 
     people: PeopleStore
     contacts: ContactStore
     queue: SmsQueue
     codes: CodeSender
     sender: Sender | None
+    feeder: Feeder | None
     reports: Callable[[bytes, str, str], int] | None
     """Keeps the delivery reports of a provider's call; None where none come."""
     kept: Kept
 
     async def run(self) -> None:
-        """Send what is queued, and remove what is kept too long, until cancelled."""
+        """Send what is queued, feed the queue from campaigns, remove what is kept too long, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_retention(self.people, self.queue, self.kept, SystemClock()))
             if self.sender is not None:
                 tasks.create_task(self.sender.run())
+            if self.feeder is not None:
+                tasks.create_task(self.feeder.run())
 
 
 @asynccontextmanager
@@ -66,18 +73,21 @@ async def telling_role(config: Config, provider: Provider | None = None) -> Asyn
     clock = SystemClock()  # people live by the real time, whatever time a simulation shows
     library = library_of(config.sms)
     used = provider or provider_of(config, library)
-    people = PeopleStore(central_files_of(config).made().people)
+    files = central_files_of(config).made()
+    people = PeopleStore(files.people)
     try:
         queue = SmsQueue(people, library, pace_of(config.sms))
-        yield TellingRole(
-            people=people,
-            contacts=ContactStore(people),
-            queue=queue,
-            codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
-            sender=None if used is None else Sender(queue, used, clock),
-            reports=_reports(config.sms, queue, clock),
-            kept=kept_of(config.privacy),
-        )
+        with CampaignStore(files.campaign) as campaign, DirectoryStore(files.directory) as directory:
+            yield TellingRole(
+                people=people,
+                contacts=ContactStore(people),
+                queue=queue,
+                codes=_NoCodes() if used is None else QueuedCodes(queue, clock),
+                sender=None if used is None else Sender(queue, used, clock),
+                feeder=None if used is None else Feeder(campaign, directory, Messages(people, queue), clock),
+                reports=_reports(config.sms, queue, clock),
+                kept=kept_of(config.privacy),
+            )
     finally:
         if used is not None:
             await used.close()
@@ -94,6 +104,26 @@ class _NoCodes:
 def library_of(section: SmsSection) -> Library:
     """Return the templates that a configuration names; TemplateMistakes lists what is wrong."""
     return load_library(section.templates, language=section.language)
+
+
+def telling_problems(config: Config) -> list[str]:
+    """Return what is wrong with the templates that [sms] names, for the provider that it names."""
+    try:
+        library = library_of(config.sms)
+        _need_registered(config.sms, library)
+    except TemplateMistakes as error:
+        return [str(mistake) for mistake in error.mistakes]
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _need_registered(section: SmsSection, library: Library) -> None:
+    if section.provider == "http" and (missing := unregistered(library)):
+        raise ConfigError(
+            f"[sms] templates: the operators would refuse {len(missing)} of them ({missing[0]} …): "
+            "`meter-gateway sms templates check` lists what is not registered"
+        )
 
 
 def pace_of(section: SmsSection) -> Pace:
@@ -128,11 +158,7 @@ def _http(config: Config, library: Library) -> Provider:
 
     section = config.sms.http
     assert section is not None
-    if missing := unregistered(library):
-        raise ConfigError(
-            f"[sms] templates: the operators would refuse {len(missing)} of them ({missing[0]} …): "
-            "`meter-gateway sms templates check` lists what is not registered"
-        )
+    _need_registered(config.sms, library)
     answer = section.answer
     return HttpProvider(
         HttpSettings(

@@ -96,7 +96,7 @@ class Api:
         actor = await self._actor(request)
         asked = request.query_params
         limit, state = asked.get("limit", "50"), asked.get("state")
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:6]) <= MAX_PAGE):
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 5 and 1 <= int(limit) <= MAX_PAGE):
             raise Problem(
                 422, "query", "The query is not as described", f"limit: a number from 1 to {MAX_PAGE}"
             )

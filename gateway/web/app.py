@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from gateway.central.campaign.slips import Slips
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.office.answers import Answers
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
@@ -62,7 +64,7 @@ def create_app(
     logins: LoginSeen = lambda _account, _session, _address: None,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
-    slips: Callable[[str], str | None] = lambda _token: None,
+    campaign: CampaignStore | None = None,
     back_office: BackOffice | None = None,
 ) -> FastAPI:
     """Return the application.
@@ -70,9 +72,9 @@ def create_app(
     `clock` must be a real one (sessions, codes and limits are lived by people); `views` has its own.
     `secret` signs cookies: at least 16 octets, kept over restarts or sessions end with the process.
     Without `operator_token` the overview answers on this machine only; without `number_token` no provider of SMS or
-    calls is answered. `site` says what people type; `slips` tells the account of a slip's QR code; `back_office` lets
-    staff log in, and other systems ask under /v1; `doors` are other machines'; `logins` keeps whom a session of a
-    consumer could see.
+    calls is answered. `site` says what people type; `campaign` holds slips and campaigns; `back_office` lets staff log
+    in, and other systems ask under /v1; `doors` are other machines';
+    `logins` keeps whom a session of a consumer could see.
     """
     # Starlette's own redirect to a path without its last slash would repeat the Host header.
     app = FastAPI(
@@ -82,7 +84,9 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=500)
     app.add_middleware(GuardMiddleware, site=site)
     app.mount("/static", StaticFiles(directory=static_folder()), name="static")
-    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits(), slips)
+    lookup = NumberLookup(views, contacts, otp, clock, limits or AskingLimits())
+    if campaign is not None:
+        lookup.slips = Slips(campaign).account_of
     app.include_router(consumer_routes(pages, lookup, logins))
     app.include_router(knowing_routes(pages, lookup))
     app.include_router(number_doors(pages, lookup, number_token))
@@ -90,7 +94,7 @@ def create_app(
     if back_office is not None:
         staff_door = StaffDoor(pages, back_office.office, back_office.door)
         app.include_router(staff_routes(pages, staff_door, back_office.desk))
-    app.include_router(operator_routes(pages, views, operator_token, staff_door))
+    app.include_router(operator_routes(pages, views, operator_token, staff_door, campaign))
     for door in doors:
         app.include_router(door)
 

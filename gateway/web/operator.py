@@ -13,11 +13,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.office.actors import Actor, Right
 from gateway.central.portal.limits import SlidingLimit
 from gateway.central.portal.view_models import Issue, MeterChoice, MeterRow, Overview
 from gateway.central.portal.views import Views
 from gateway.contract.messages import rfc3339
+from gateway.web.campaigns import campaign_routes
 from gateway.web.i18n import Words
 from gateway.web.pages import Pages
 from gateway.web.security import client_address
@@ -30,7 +32,11 @@ _COOKIE = "operator"
 
 
 def operator_routes(
-    pages: Pages, views: Views, token: str | None, door: StaffDoor | None = None
+    pages: Pages,
+    views: Views,
+    token: str | None,
+    door: StaffDoor | None = None,
+    campaigns: CampaignStore | None = None,
 ) -> APIRouter:
     """Make the routes under /operator.
 
@@ -72,6 +78,13 @@ def operator_routes(
         )
         return who
 
+    async def staff(request: Request, right: Right) -> str | None:
+        """Return the name of whoever of the staff asks, None for nobody who may."""
+        if door is not None and await door.is_named():
+            who = await door.who(request)
+            return who.name if who is not None and who.may(right) else None
+        return "staff page" if is_staff(request) else None
+
     @routes.get("/operator")
     async def overview(request: Request) -> Response:
         given = request.query_params.get("token")
@@ -104,6 +117,8 @@ def operator_routes(
         seen = await asyncio.to_thread(views.overview, choice)
         return JSONResponse(overview_document(seen, pages.words(request)))
 
+    if campaigns is not None:
+        routes.include_router(campaign_routes(pages, staff, campaigns))
     return routes
 
 

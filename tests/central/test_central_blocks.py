@@ -30,19 +30,13 @@ from tests.support.blocks import (
     encoded,
     strangers_checksum,
 )
+from tests.support.central.ledgers import alter_values
 from tests.support.contract_golden import GOLDEN_1
 
 TOPICS = Topics("test")
 READINGS = TOPICS.readings("edge-1", "block_load")
 NOW = AT + timedelta(days=2)
 DAY = [block_load(number) for number in range(4)]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Any:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def send(ledger: Ledger, payload: bytes, topic: str = READINGS) -> HandledMessages:
@@ -54,9 +48,7 @@ def messages(ledger: Ledger) -> list[Any]:
 
 
 def test_captures_of_blocks_are_stored_and_read_back_whole(ledger: Ledger) -> None:
-    odd = block_load(
-        9, values=EVERY_KIND, raw=b"\x01", occurrence=2, meter_time=MeterTime(wall="24/11", trusted=False)
-    )
+    odd = block_load(9, values=EVERY_KIND, occurrence=2, meter_time=MeterTime(wall="24/11", trusted=False))
     payload = batch_of(
         encoded(*DAY, epoch=0),
         encoded(odd, holders=None, reason=Unattributed.NO_ACCOUNT, clock='{"drift":"2.5"}'),
@@ -203,8 +195,7 @@ def test_gaps_of_version_2_are_stored_and_a_wrong_one_is_kept_aside(ledger: Ledg
 
 def test_an_altered_row_of_the_ledger_is_noticed(ledger: Ledger) -> None:
     send(ledger, batch_of(encoded(*DAY)))
-    with ledger.database.writing("altering") as connection:
-        connection.exec_driver_sql("update captures set body = replace(body, '413', '913')")
+    alter_values(ledger, 413, 913)
     unsound = [one for one in ledger.captures.between() if not one.is_sound()]
     assert [one.at for one in unsound] == [DAY[1].at]
     assert isinstance(unsound[0], StoredCapture)

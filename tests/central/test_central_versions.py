@@ -6,6 +6,7 @@ import gzip
 import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from sqlalchemy import select
 from gateway.central.ledger import versions
 from gateway.central.ledger.database import Database, LedgerError
 from gateway.central.ledger.ledger import VERSIONS, Ledger
+from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import metadata
 from gateway.central.ledger.state_tables import meter_states
 from mapping.instants import micros
+from tests.support.central.ledgers import LedgerDatabase
+from tests.support.central.samples import DAY, HALF_HOUR, NOW, T0, batch, capture, received
 from tests.support.paths import ROOT
 
 STEPS = Path(versions.__file__).parent
@@ -85,6 +89,79 @@ def test_captures_under_no_account_become_spans_with_their_number(old: Path) -> 
     ] == listed
     assert ledger.counts().unattributed == sum(row[3] for row in listed)
     ledger.close()
+
+
+def texts_of(path: Path) -> dict[tuple[str, int, int], dict[str, object]]:
+    """What a ledger of version 14 holds of each revision, column by column, as its own SQL says it."""
+    db = sqlite3.connect(path)
+    db.row_factory = sqlite3.Row
+    found = {
+        (row["capture_id"], row["epoch"], row["value_rev"]): {
+            name: value for name, value in dict(row).items() if name != "id"
+        }
+        for name in ("captures", "superseded")
+        for row in db.execute(f"SELECT * FROM {name}")
+    }
+    db.close()
+    return found
+
+
+def test_every_capture_of_version_14_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    """Both versions of the contract, every kind of value, raw octets, revisions, moved times, an id of another kind."""
+    path = tmp_path / "old.db"
+    db = sqlite3.connect(path)
+    db.executescript((Path(__file__).parent / "ledger_schema_14.sql").read_text(encoding="utf-8"))
+    db.close()
+    before = texts_of(path)
+    assert len(before) == 17
+    with closing(Ledger(path)) as ledger:
+        after = {}
+        for one in ledger.captures.each():
+            row = {name: getattr(one, name) for name in CaptureRow._fields}
+            for name in ("at", "start", "received_at", "ingested_at"):
+                row[name] = None if row[name] is None else micros(row[name])
+            after[one.capture_id, one.epoch, one.value_rev] = row
+            assert one.is_sound()
+            assert ledger.captures.revisions(one.capture_id)[-1].capture_id == one.capture_id
+        assert after == before
+        (moved,) = [one for one in ledger.captures.between("GEN:9") if "T04:30" in one.capture_id]
+        assert f"{moved.at:%H:%M}" == "05:30", "where the verdict put it"
+        assert ledger.captures.latest(["GEN:9"], ["block_load"])["GEN:9"]["block_load"] == moved
+        assert ledger.captures.get("GEN:9/events/other/201/17") is not None
+
+
+@pytest.mark.postgres
+def test_the_steps_end_at_the_same_tables_in_postgresql(ledger_in_postgresql: LedgerDatabase) -> None:
+    database = Database(ledger_in_postgresql.url, read_only=True)
+
+    def ours(name: str | None, kind: str, _parents: object) -> bool:
+        return kind != "table" or not str(name).startswith("captures_")
+
+    with database.reading("comparing") as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": "ledger_version", "include_name": ours}
+        )
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+@pytest.mark.postgres
+def test_captures_lie_in_the_partitions_of_their_months(ledger_in_postgresql: LedgerDatabase) -> None:
+    far = NOW.replace(year=2031)
+    with closing(Ledger(ledger_in_postgresql.emptied())) as ledger:
+        ledger.ingest([received(batch([capture(1), capture(2, at=T0 - 40 * DAY), capture(3, at=far)]))])
+        assert lies_in(ledger) == ["captures_2026_09", "captures_2026_11", "captures_other"]
+        ledger.ingest([received(batch([capture(4, at=far + HALF_HOUR)]), far + DAY)])
+        assert lies_in(ledger) == [
+            *("captures_2026_09", "captures_2026_11"),
+            *("captures_2031_11", "captures_2031_11"),
+        ], "what waited for its month is there, too"
+
+
+def lies_in(ledger: Ledger) -> list[str]:
+    with ledger.database.reading("looking at partitions") as connection:
+        names = connection.exec_driver_sql("SELECT tableoid::regclass::text FROM captures ORDER BY at")
+        return list(names.scalars())
 
 
 def test_what_was_told_and_heard_of_each_meter_becomes_one_row(old: Path) -> None:

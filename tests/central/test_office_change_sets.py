@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from gateway.central.office.actors import Actor, Proof, StaffRole
 from gateway.central.office.answers import KEPT, TAKEN_OVER, Answers, Kept, KeyReused, TooManyKeys, UnderWay
+from gateway.central.office.audit_checks import content_faults, not_in_the_trail
 from gateway.central.office.change_documents import ChangeSetRequest, changes_by_place
 from gateway.central.office.change_errors import ChangesRefused, MovedOn, OtherChanges
 from gateway.central.office.change_records import ChangeSetState
-from gateway.central.office.change_sets import ChangeSetDesk, content_faults
+from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
 from gateway.central.office.tables import change_set
 from gateway.errors import AccessDenied
@@ -161,6 +162,30 @@ def test_a_kept_change_set_that_somebody_changed_is_found(tmp_path: Path) -> Non
         with here.office.database.writing("harming") as db:
             db.execute(update(change_set).values(actor="machine:other"))
         assert "was changed since" in content_faults(here.office)[0]
+        with here.office.database.writing("harming") as db:
+            db.execute(delete(change_set))
+        assert content_faults(here.office) == ["change_set:cs-1 was asked for and is not kept any more"]
+
+
+def test_a_version_that_another_program_made_is_told(tmp_path: Path) -> None:
+    with site(tmp_path) as here:
+        here.desk.submit(SAP, out(1), "cs-1")
+        others, _ = changes_by_place(out(2).changes, here.store.snapshot())
+        here.store.apply([change for _, change in others], by="someone", source="a script", at=AT)
+        here.desk.submit(SAP, out(3), "cs-2")
+        found = list(not_in_the_trail(here.office, here.store.snapshot().changes))
+        assert [(one.version, one.by) for one in found] == [(3, "someone")]
+
+
+def test_what_touches_many_meters_waits_though_it_is_one_change(tmp_path: Path) -> None:
+    with site(tmp_path) as here:
+        crossed = {
+            "kind": "cross_meters",
+            "meters": ["GEN:1", "GEN:2", "GEN:3"],
+            "valid_from": OLD.isoformat(),
+        }
+        asked = here.desk.submit(SAP, ChangeSetRequest.model_validate({"changes": [crossed]}), "cs-1")
+        assert asked.state is ChangeSetState.WAITING
 
 
 def test_an_engineer_fits_and_names_nobody(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def test_a_code_counts_one_step_to_either_side_and_never_an_earlier_one() -> Non
     for away, counts in ((-2, False), (-1, True), (0, True), (1, True), (2, False)):
         found = step_of(code_at(seed, now + away), seed, AT, used=0)
         assert (found == now + away) == counts
+        spaced = f" {code_at(seed, now + away)[:3]} {code_at(seed, now + away)[3:]} "
+        assert step_of(spaced, seed, AT, used=0) == found
     assert step_of(code_at(seed, now - 1), seed, AT, used=now) is None
     for wrong in ("", "000000x", "१२३४५६", "0" * 1000):
         assert step_of(wrong, seed, AT, used=0) is None

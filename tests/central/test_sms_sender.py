@@ -124,3 +124,14 @@ async def test_a_file_has_one_line_for_each_message(tmp_path: Path) -> None:
     assert [line.count("482913") for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [1, 1]
     handed = Handed(id="3", attempt=1, mobile=MOBILE, rendered=rendered)
     assert isinstance(await FileProvider(tmp_path).hand(handed), NotTaken)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stop_is_heard_also_together_with_new_messages(queue: SmsQueue, turns: int) -> None:
+    task = asyncio.create_task(Sender(queue, PaperProvider(), ManualClock(NOON)).run())
+    await asyncio.sleep(0.2)  # it waits for messages now
+    queue.woken()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await until(task.done)

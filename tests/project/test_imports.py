@@ -35,8 +35,8 @@ PURE = (
     *(f"modbus/{room}" for room in ("framing", "planning", "decoding")),
 )
 """Folders of protocols that do no I/O: octets and values in, octets and values out."""
-READ_MODELS = ("gateway.central.portal", "gateway.central.office")
-"""What of central the pages may know: its read models, and the office, where everything that changes comes in."""
+READ_MODELS = ("gateway.central.portal", "gateway.central.office", "gateway.central.campaign")
+"""What of central the pages may know: its read models, the office, where changes come in, and slips and campaigns."""
 IO_MODULES = {"asyncio", "socket", "threading", "subprocess", "pathlib", "os", "selectors", "ssl", "sqlite3"}
 
 

@@ -59,11 +59,10 @@ def test_row_34_crossed_meters_are_corrected_by_date_and_net_zero(office: Office
     for one in (1, 2):
         office.half_hours(meter(one), 1, 6, wh=100 * one)
     readings, energy = [stored(office, meter(one)) for one in (1, 2)], total(office, 2)
-    office.change(
-        CorrectInstallations(meter(1), (stay(1, None, 3), stay(2, 3, None))),
-        CorrectInstallations(meter(2), (stay(2, None, 3), stay(1, 3, None))),
-        at=half_hour(10),
-    )
+    crossed = ("directory", "cross-meters", meter(1), meter(2), "--from", half_hour(3).isoformat())
+    assert len(office.give(*crossed, "--dry-run")["changes"]) == 2
+    assert office.version == 1
+    office.give(*crossed)
     assert of_each(office, 2) == {
         1: [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)],
         2: [(1, 2), (2, 2), (3, 2), (4, 1), (5, 1), (6, 1)],
@@ -81,11 +80,8 @@ def test_row_35_meters_that_were_crossed_for_a_while_have_three_stretches(office
     office.live(2)
     for one in (1, 2):
         office.half_hours(meter(one), 1, 6)
-    office.change(
-        CorrectInstallations(meter(1), (stay(1, None, 2), stay(2, 2, 4), stay(1, 4, None))),
-        CorrectInstallations(meter(2), (stay(2, None, 2), stay(1, 2, 4), stay(2, 4, None))),
-        at=half_hour(10),
-    )
+    while_crossed = ("--from", half_hour(2).isoformat(), "--until", half_hour(4).isoformat())
+    office.give("directory", "cross-meters", meter(1), meter(2), *while_crossed)
     assert of_each(office, 2)[1] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (6, 1)]
     with DirectoryStore(office.files.directory) as store:
         spans, _ = store.differences(1, 2)
@@ -107,7 +103,9 @@ def test_row_36_a_rotation_is_corrected_as_a_whole_or_not_at_all(office: Office,
     ):
         store.apply(rotation[:-1], by="desk", source="desk", at=half_hour(10))
     assert office.version == 1
-    assert office.change(*rotation, at=half_hour(10)) == 2
+    meters = [meter(i) for i in range(1, length + 1)]
+    office.give("directory", "cross-meters", *meters, "--from", half_hour(2).isoformat())
+    assert office.version == 2
     assert of_each(office, length) == {
         i: [(1, i), (2, i), (3, (i - 2) % length + 1), (4, (i - 2) % length + 1)]
         for i in range(1, length + 1)
@@ -246,6 +244,18 @@ def test_row_46_a_meter_that_is_replaced_twice_in_a_day_has_three_links_in_the_o
     assert office.slots(old(1)) == [(i, meter((i + 1) // 2), "normal") for i in range(1, 7)]
 
 
+def test_row_46_a_meter_that_was_fitted_and_removed_at_one_instant_stays_recorded(office: Office) -> None:
+    office.live(1)
+    at = half_hour(2)
+    for old_meter, new_meter in ((1, 2), (2, 3)):
+        office.give("directory", "replace", meter(old_meter), meter(new_meter), "--at", at.isoformat())
+    (row,) = office.give("directory", "show", meter(2))
+    assert row["usage_point"] == "UP-1"
+    for one in (1, 2, 3):
+        office.half_hours(meter(one), 1, 4)
+    assert office.slots(old(1)) == [(i, meter(1 if i < 3 else 3), "normal") for i in (1, 2, 3, 4)]
+
+
 def test_row_48_a_meter_that_nobody_registered_is_kept_listed_and_gets_its_account_later(
     office: Office,
 ) -> None:
@@ -254,6 +264,19 @@ def test_row_48_a_meter_that_nobody_registered_is_kept_listed_and_gets_its_accou
     assert office.reasons() == {meter(2): "no_account"}
     office.bring(f"{meter(2)},UP-2,consumer,{old(2)},,2025-01-01T00:00:00+05:30")
     assert office.slots(old(2)) == [(i, meter(2), "normal") for i in (1, 2, 3)]
+
+
+def test_row_49_a_declared_multiplier_is_kept_by_whatever_meter_stands_there(office: Office) -> None:
+    office.live(1)
+    office.give("directory", "multiplier", meter(1), "10", "--at", BORN)
+    office.give("directory", "replace", meter(1), meter(2), "--at", half_hour(2).isoformat())
+    office.half_hours(meter(1), 1, 2, wh=100)
+    office.half_hours(meter(2), 3, 4, wh=200)
+    with office.views(half_hour(4)) as views:
+        account = views.find_account(old(1))
+        assert account is not None
+        assert views.consumer(account).today.kwh == Decimal(6)
+    assert "0" in office.refused("directory", "multiplier", meter(2), "0", "--at", BORN)
 
 
 def test_row_50_a_check_meter_beside_the_consumer_s_counts_for_nobody(office: Office) -> None:

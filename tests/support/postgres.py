@@ -23,8 +23,11 @@ PORT = 5432
 class PostgreSQL:
     """One server with an empty folder; `database` makes a fresh database and returns its URL."""
 
-    def __init__(self) -> None:
-        """Make the cluster's files; AssertionError where PostgreSQL is not there or the files cannot be made."""
+    def __init__(self, *, fsync: bool = False) -> None:
+        """Make the cluster's files; AssertionError where PostgreSQL is not there or the files cannot be made.
+
+        With `fsync` what is committed is durable, which tests do not need.
+        """
         self._bin = Path(program("postgres", "initdb", "postgresql-15", f"{BIN}/initdb")).resolve().parent
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
         # The server refuses to run as root.
@@ -33,6 +36,7 @@ class PostgreSQL:
             shutil.chown(self._folder, self._user, self._user)
         self._count = itertools.count(1)
         self._server: subprocess.Popen[bytes] | None = None
+        self._fsync = fsync
         of_cluster = ("-U", "gateway", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
         self._run("initdb", "-D", f"{self._folder}/data", *of_cluster)
 
@@ -52,7 +56,7 @@ class PostgreSQL:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._folder),
-            "fsync": "off",
+            "fsync": "on" if self._fsync else "off",
             "port": PORT,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -78,6 +82,12 @@ class PostgreSQL:
         name = f"test{next(self._count)}"
         self._run("createdb", "-h", str(self._folder), "-U", "gateway", "-T", "template0", name)
         return f"postgresql://gateway@/{name}?unix_sock={self._folder}/.s.PGSQL.{PORT}"
+
+    def copy(self, url: str) -> str:
+        """Return the URL of a copy of a database, as a restored backup is one; nobody may be using it."""
+        name, source = f"test{next(self._count)}", url.split("/")[3].partition("?")[0]
+        self._run("createdb", "-h", str(self._folder), "-U", "gateway", "-T", source, name)
+        return url.replace(f"/{source}?", f"/{name}?")
 
     def stop(self) -> None:
         """End the server and remove its files."""

@@ -11,10 +11,21 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.service.consumer import Consumer, listen
+from gateway.cli.service.history import HistoryWalk
 from gateway.contract.envelope import parse, wrap
-from gateway.contract.messages import Ack, AttributedAccount, AttributionChanged, NamingChanged, ReplayRequest
+from gateway.contract.messages import (
+    Ack,
+    AttributedAccount,
+    AttributionChanged,
+    HistoryAnswer,
+    HistoryRequest,
+    JournalStored,
+    NamingChanged,
+    ReplayRequest,
+)
 from gateway.contract.messages.generation import NO_GENERATION, DirectoryVersion
 from gateway.contract.topics import TopicKind, Topics
+from gateway.errors import PeerRefusedData
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from tests.support.blocks import batch_of, block_load, encoded
 from tests.support.central.samples import NOW, T0, batch, capture, octets
@@ -95,6 +106,77 @@ async def answers(edge: MqttConnection) -> tuple[list[Ack], list[ReplayRequest]]
             else:
                 return acks, [parse(message.payload, ReplayRequest).data]
     raise AssertionError("the connection ended")
+
+
+async def test_listen_asks_central_for_what_was_before(tmp_path: Path) -> None:
+    lines: list[str] = []
+    own = TOPICS.history("billing")
+    pages = {  # by what is asked and from where: messages of the page, and where the next begins
+        ("journals", None): ([], None),
+        ("readings", None): ([batch_of(encoded(block_load(0)), first=1)], "there"),
+        ("readings", "there"): ([batch_of(encoded(block_load(1)), first=2)], None),
+    }
+    lost = ["there"]  # the second page's reading does not come at first
+    with Mosquitto(tmp_path / "broker") as broker:
+        as_central = MqttSettings(port=broker.port, client_id="central", username="central", root="test")
+        as_billing = MqttSettings(port=broker.port, client_id="late", username="billing", root="test")
+        async with connect(as_central) as central:
+            await central.subscribe(TOPICS.filter(TopicKind.HISTORY_REQUEST))
+            walk = HistoryWalk("billing", meters=["GEN:1"])
+            listening = asyncio.create_task(listen(as_billing, "test", lines.append, walk=walk))
+            asked = []
+            async for message in central.messages():
+                wanted = parse(message.payload, HistoryRequest).data
+                asked.append((wanted.what, wanted.after, wanted.meters))
+                messages, after = pages[wanted.what, wanted.after]
+                for payload in messages:
+                    if wanted.after not in lost:
+                        await central.publish(own.readings("edge-1", "block_load"), payload)
+                journals = (
+                    ()
+                    if wanted.what == "readings"
+                    else (JournalStored(journal="j-1", gateway="edge-1", seq=5),)
+                )
+                answer = HistoryAnswer(
+                    consumer="billing",
+                    request=wanted.request,
+                    messages=tuple(json.loads(payload)["id"] for payload in messages),
+                    journals=journals,
+                    after=after,
+                )
+                if wanted.after in lost:
+                    lost.clear()
+                    # It does not go on to the next page, and asks for this one again.
+                    walk.request = walk.request.model_copy(update={"request": "once-more"})
+                await central.publish(
+                    TOPICS.history_answer("billing"), wrap(answer, id="a", source="/central", time=NOW)
+                )
+                if after is None and wanted.what == "readings" and wanted.request == "once-more":
+                    break
+            await seen(lines, "caught up 3 pages, 2 captures")
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+    assert asked == [
+        ("journals", None, ()),
+        ("readings", None, ("GEN:1",)),
+        ("readings", "there", ("GEN:1",)),
+        ("readings", "there", ("GEN:1",)),
+    ]
+    assert sum(line.startswith("reading") for line in lines) == 2
+
+
+def test_a_page_is_done_when_all_of_it_has_come() -> None:
+    walk = HistoryWalk("billing")
+    assert walk.answered(HistoryAnswer(consumer="billing", request="listen-journals")) == ()
+    walk.heard("a")
+    missing = HistoryAnswer(consumer="billing", request="listen-readings", messages=("a", "b"))
+    walk.answered(missing)
+    assert (walk.pages, walk.done) == (1, False)
+    walk.heard("b")
+    walk.answered(missing)
+    assert (walk.pages, walk.done) == (2, True)
+    with pytest.raises(PeerRefusedData, match="no such meter"):
+        walk.answered(HistoryAnswer(consumer="billing", request="r", refused="no such meter"))
 
 
 def test_repeats_and_revisions_are_named_and_memory_is_bounded(monkeypatch: object) -> None:

@@ -11,6 +11,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.contract.topics import Topics
 from gateway.roles.central_files import central_files
 from tests.support.blocks import AT, batch_of, block_load, encoded
+from tests.support.central.ledgers import alter_values
 from tests.support.central.samples import NOW, batch, capture, octets, received
 from tests.support.cli import Cli
 
@@ -70,8 +71,7 @@ def test_captures_that_were_altered_in_the_ledger_are_listed(cli: Cli, data: Pat
     handled = MessageStore(ledger, Topics("kanpur")).handle([ReceivedMessage(topic, payload, AT)])
     assert handled.result.stored == 2
     assert "what its edge stamped" in cli("altered", "--data", data).out
-    with ledger.database.writing("altering") as connection:
-        connection.exec_driver_sql("update captures set body = replace(body, '\"413\"', '\"913\"')")
+    alter_values(ledger, 413, 913)
     ledger.close()
     (row,) = cli("altered", "--data", data, "--json", code=1).json
     assert (row["seq"], row["gateway"]) == (18, "edge-1")

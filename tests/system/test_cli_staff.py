@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.central.office.office import HEAD_FILE
+from gateway.central.office.actors import Actor, Proof, StaffRole
+from gateway.central.office.change_documents import ChangeSetRequest
+from gateway.central.office.change_sets import ChangeSetDesk
+from gateway.central.office.office import HEAD_FILE, Office
 from gateway.central.office.proofs import STEP_SECONDS, code_at
 from gateway.roles.central_files import central_files
 from mapping.store import DirectoryStore
@@ -177,3 +180,30 @@ def test_secrets_are_asked_for_at_a_terminal_and_never_taken_from_a_pipe(desk: D
     }
     session.chmod(0o640)
     assert "chmod 600" in desk("meera", "staff", "whoami", code=2).err
+
+
+def test_what_a_system_asked_for_is_decided_by_the_commands_too(desk: Desk) -> None:
+    meera, verma = desk.add("meera", "clerk"), desk.add("verma", "approver")
+    desk.login(meera)
+    desk.login(verma)
+    desk("meera", "directory", "import", desk.folder / "meters.csv")
+    files, now = central_files(desk.folder), datetime.now(UTC)
+    with DirectoryStore(files.directory) as store, Office(files.office, files.folder) as office:
+        sap = Actor(name="machine:sap", roles=frozenset({StaffRole.CLERK}), proof=Proof.TOKEN, source="x")
+        sets = ChangeSetDesk(office, store, now=lambda: now, sure=lambda: True, approve_above=0)
+        for number in (1, 2):
+            out = {"kind": "move_out", "usage_point": f"UP-{number}", "at": "2026-11-01T00:00:00+05:30"}
+            request = ChangeSetRequest.model_validate({"changes": [out], "reference": f"order {number}"})
+            sets.submit(sap, request, f"cs-{number}")
+    first, second = desk("verma", "directory", "waiting", "--json").json
+    assert {first["by"], second["by"]} == {"machine:sap"}
+    assert "may not approve" in desk("meera", "directory", "approve", first["fingerprint"], code=6).err
+    dry = desk("verma", "directory", "approve", first["fingerprint"], "--dry-run", "--json").json
+    assert (dry["result"], desk.last().version) == ("dry run, nothing changed", 1)
+    desk("verma", "directory", "approve", first["fingerprint"])
+    assert desk.last().by == "machine:sap, approved by verma"
+    (left,) = desk("verma", "directory", "waiting", "--json").json
+    assert left["fingerprint"] != second["fingerprint"]  # the directory moved on: it is looked at again
+    desk("verma", "directory", "discard", left["fingerprint"])
+    assert desk("verma", "directory", "waiting", "--json").json == []
+    assert desk("verma", "audit", "verify", "--json").json["not_in_the_trail"] == []

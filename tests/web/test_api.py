@@ -238,3 +238,10 @@ def _references(value: Any) -> list[dict[str, str]]:
     if isinstance(value, list):
         return [found for inner in value for found in _references(inner)]
     return []
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=0000500000", "limit=x", "state=lost"])
+async def test_a_query_that_is_none_is_refused(here: Staffed, query: str) -> None:
+    async with here.client() as http:
+        got = await http.get(f"{PATH}?{query}")
+    assert (got.status_code, got.json()["type"].rpartition(":")[2]) == (422, "query")

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from httpx import Response
 
+from gateway.central.campaign.slips import Slips
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.portal.asking import ASKS_PER_DEVICE
 from gateway.central.portal.lookup import Asked, NumberLookup
 from gateway.central.portal.otp import Asker
@@ -235,11 +237,16 @@ async def test_the_answer_takes_the_same_steps_whoever_s_the_number_is(
 
 def test_row_73_a_slip_s_code_opens_nothing_without_the_mobile(tmp_path: Path, seeded_files: Path) -> None:
     shutil.copytree(seeded_files, tmp_path / "town")
-    token = "ABCDEFGHIJKLMN23"
     with (
-        town(tmp_path / "town", seed=False, slips={token: "acc-asha"}.get) as built,
+        CampaignStore(tmp_path / "campaign.db") as campaign,
+        town(tmp_path / "town", seed=False, campaign=campaign) as built,
         device(built, "10.0.0.1") as phone,
     ):
+        slips = Slips(campaign)
+        slips.refresh(built.directory.snapshot(), NOW)
+        token = next(
+            one.token for sheet in slips.sheets(again=True) for one in sheet if one.account_id == "acc-asha"
+        )
         pages = [phone.get(f"/q/{code}") for code in (token, "ZZZZZZZZZZZZZZ77")]
         shapes = {re.sub(r"[0-9a-f]{64}|[A-Z2-7]{16}", "…", page.text) for page in pages}
         assert len(shapes) == 1

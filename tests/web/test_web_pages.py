@@ -13,12 +13,15 @@ import pytest
 from markupsafe import Markup
 
 import gateway.web
+from gateway.central.campaign.targets import PlanState
+from gateway.central.campaign.ticks import Ticked
 from gateway.central.office.actors import StaffRole
 from gateway.central.office.change_records import ChangeSetState
 from gateway.central.portal.view_models import CentralState, IssueKind, Severity
 from gateway.cli.commands import every_command
 from gateway.contract.messages import Alarm, ClockStatus, Status
 from gateway.contract.messages.codes import ALARM_CODES
+from gateway.web.campaigns import COLUMNS as CAMPAIGN_COLUMNS
 from gateway.web.charts import Bar, bar_chart, nice_top
 from gateway.web.i18n import Words, catalogue, choose_language, grouped, masked
 from mapping.changes import Name
@@ -276,6 +279,9 @@ def test_no_key_is_unused_and_none_is_missing() -> None:
     used |= {
         f"{about}.{word}" for about in ("number", "know") for word in ("title", "lead", "button", "private")
     }
+    used |= {f"camp.{word}" for word in CAMPAIGN_COLUMNS} | {f"camp.state_{state}" for state in PlanState}
+    used |= {f"camp.tick_{said}" for said in Ticked}
+    used |= {f"camp.said_{said}" for said in ("applied", "unchanged", "conflict", "rejected")}
     for key in ("wait", "missing", "form", "session", "broken", "closed", "not_yours"):
         used |= {f"error.{key}", f"error.{key}_title"}
     keys = set(catalogue("en"))

@@ -37,13 +37,17 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What to make: into which folder, in which form, of which routes (None: all), also those made before."""
+    """What to make: into which folder, in which form, of which routes (None: all), also those made before.
+
+    With `campaign` only for those whom it tells by slip, and who were not told yet.
+    """
 
     folder: Path
     form: Form = Form.SLIPS
     as_html: bool = False
     routes: list[str] | None = None
     again: bool = False
+    campaign: str | None = None
     jobs: int = 1
 
 
@@ -61,7 +65,7 @@ def make(slips: Slips, look: Look, order: Order, now: datetime) -> Iterator[Made
         order.jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=FILES_A_PROCESS
     ) as pool:
         under_way: deque[tuple[list[Slip], Future[bytes]]] = deque()
-        for sheet in slips.sheets(routes=order.routes, again=order.again):
+        for sheet in slips.sheets(routes=order.routes, again=order.again, campaign=order.campaign):
             under_way.append((sheet, pool.submit(printed, sheet, look, order.form, order.as_html, now)))
             if len(under_way) > order.jobs:
                 yield _finish(slips, order, *under_way.popleft(), now)

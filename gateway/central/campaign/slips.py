@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, tuple_, update
 
 from gateway.central.campaign.places import places_of
 from gateway.central.campaign.store import CampaignStore
-from gateway.central.campaign.tables import place, slip
+from gateway.central.campaign.tables import place, slip, target
 from mapping.account import AccountNumber
 from mapping.attribution import FOREVER
 from mapping.checkchar import verhoeff
@@ -64,6 +64,15 @@ class Refreshed:
     ended: int
     nowhere: int
 
+    def with_more(self, other: Refreshed) -> Refreshed:
+        """Return both together."""
+        return Refreshed(
+            self.new + other.new,
+            self.changed + other.changed,
+            self.ended + other.ended,
+            self.nowhere + other.nowhere,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteCount:
@@ -110,19 +119,23 @@ class Slips:
         A slip whose number is no longer its account's, or whose account left, ends: it is not made any more, and
         what a reader ticks on it says so. One that was made stays as it was printed, but for a number that changed.
         """
-        mark = micros(now)
-        new = changed = nowhere = 0
+        done = Refreshed(0, 0, 0, 0)
         for some in in_batches(directory.accounts(), AT_ONCE):
-            wanted, lost = _wanted(directory, some, now)
-            nowhere += lost
-            with self._db.writing("writing slips") as db:
-                added, altered = self._put(db, wanted, mark)
-                new, changed = new + added, changed + altered
-        with self._db.writing("ending slips") as db:
+            done = done.with_more(self.refresh_some(directory, some, now))
+        return done
+
+    def refresh_some(self, directory: DirectorySnapshot, accounts: list[str], now: datetime) -> Refreshed:
+        """Do the same for some accounts, in one transaction."""
+        mark = micros(now)
+        wanted, nowhere = _wanted(directory, accounts, now)
+        with self._db.writing("writing slips") as db:
+            new, changed = self._put(db, wanted, mark)
             ended = db.execute(
-                update(slip).where(slip.c.seen < mark, slip.c.ended_at.is_(None)).values(ended_at=mark)
-            )
-        return Refreshed(new, changed, ended.rowcount, nowhere)
+                update(slip)
+                .where(slip.c.account_id.in_(accounts), slip.c.seen < mark, slip.c.ended_at.is_(None))
+                .values(ended_at=mark)
+            ).rowcount
+        return Refreshed(new, changed, ended, nowhere)
 
     def _put(self, db: Connection, wanted: list[dict[str, Any]], mark: int) -> tuple[int, int]:
         points = [row["usage_point"] for row in wanted]
@@ -154,14 +167,17 @@ class Slips:
             db.execute(same.values(seen=bindparam("mark"), ended_at=None, **values), altered)
         return len(added), len(altered)
 
-    def sheets(self, *, routes: list[str] | None = None, again: bool = False) -> Iterator[list[Slip]]:
+    def sheets(
+        self, *, routes: list[str] | None = None, again: bool = False, campaign: str | None = None
+    ) -> Iterator[list[Slip]]:
         """Yield the slips to make, a file's worth at a time: one route, in the reader's order.
 
-        Those that were made are left out, unless `again`. With `routes` only these.
+        Those that were made are left out, unless `again`. With `routes` only these; with `campaign` only of those
+        whom it tells by slip, and who were not told yet.
         """
         for route in self._routes(routes):
             last: tuple[int, str, int] | None = None
-            while some := self._of_route(route, again, last):
+            while some := self._of_route(route, again, campaign, last):
                 last = _order(some[-1])
                 yield some
 
@@ -171,13 +187,25 @@ class Slips:
             found = list(db.execute(query).scalars())
         return found if routes is None else [route for route in found if route in set(routes)]
 
-    def _of_route(self, route: str, again: bool, after: tuple[int, str, int] | None) -> list[Slip]:
+    def _of_route(
+        self, route: str, again: bool, campaign: str | None, after: tuple[int, str, int] | None
+    ) -> list[Slip]:
         order = tuple_(func.coalesce(slip.c.stop, NO_STOP), slip.c.usage_point, slip.c.id)
         conditions = [slip.c.route == route, slip.c.ended_at.is_(None)]
         if not again:
             conditions.append(slip.c.made_at.is_(None))
         if after is not None:
             conditions.append(order > tuple_(*after))
+        if campaign is not None:
+            conditions.append(
+                exists().where(
+                    target.c.campaign == campaign,
+                    target.c.account_id == slip.c.account_id,
+                    target.c.number == slip.c.number,
+                    target.c.way == "slip",
+                    target.c.state == "waiting",
+                )
+            )
         with self._db.reading("reading slips") as db:
             found = db.execute(
                 select(slip, place.c.name)

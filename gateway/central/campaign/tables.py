@@ -55,3 +55,29 @@ tick: Final = Table(
     UniqueConstraint("slip", "at", "verdict", name="campaign_tick_once"),
 )
 """What a reader said of a slip, each word of it for ever."""
+plan: Final = Table(
+    "campaign_plan",
+    META,
+    Column("name", Text, primary_key=True),
+    _text("state"),
+    _text("by"),
+    _whole("at"),
+    _whole("version"),
+    _whole("settled"),
+)
+"""A campaign: `version` of the directory that it follows, and up to when the ends of its messages are settled."""
+target: Final = Table(
+    "campaign_target",
+    META,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    *(_text(name) for name in ("campaign", "account_id", "number", "legacy", "route")),
+    Column("stop", Integer),
+    *(_text(name) for name in ("way", "state", "reason")),
+    Column("tries", Integer, nullable=False),
+    Column("told_how", Text),
+    _whole("told_at", nullable=True),
+    UniqueConstraint("campaign", "account_id", "number", name="campaign_target_once"),
+    Index("campaign_target_next", "campaign", "state", "way", "route"),
+    Index("campaign_target_account", "account_id", "number"),
+)
+"""One account that is to be told one number."""

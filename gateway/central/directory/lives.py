@@ -15,6 +15,7 @@ from gateway.central.ledger.identity import SetBack
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.meter_states import ANEW
 from gateway.central.ledger.unattributed import JUDGED_BY
+from gateway.central.ledger.use import FOLLOWED
 from gateway.contract.messages.generation import Generation
 from mapping.directory import NamingChange, NumberKind
 from mapping.snapshot import DirectorySnapshot
@@ -102,6 +103,7 @@ class DirectoryLives:
         # Lower numbers may come again: what was judged by a higher version of the life before is not judged.
         self._ledger.cursors.set(JUDGED_BY, 0)
         self._ledger.meters.set_places_version(ANEW)
+        self._ledger.cursors.set(FOLLOWED, ANEW)
         meters = sorted({*snapshot.meters(), *self._ledger.captures.meters()})
         for begin in range(0, len(meters), METERS):
             some = meters[begin : begin + METERS]

@@ -6,6 +6,7 @@ Each edge stands for itself: what fails for one, or one that asks without end, d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -15,6 +16,7 @@ import structlog
 from gateway.central.directory.messages import part_message_of_version_1, part_messages
 from gateway.central.directory.parts import EdgePart, change_of, says_nothing, snapshot_of
 from gateway.central.directory.publishing import Publisher, send_all
+from gateway.central.directory.sent_parts import RememberedPart, change_of_few
 from gateway.central.ledger.edges import SentPart
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.messages import DirectoryRequest, PartAllocation
@@ -33,6 +35,8 @@ CALM: Final = 5.0
 """Least seconds between two answers to one edge: it may ask as often as it likes."""
 MAX_REQUESTS: Final = 10_000
 """Edges whose requests wait; beyond that they ask again."""
+FEW: Final = 5_000
+"""Meters changed at once up to which an edge's change is worked out of those alone; of more each part is cut anew."""
 MAX_OF_VERSION_1: Final = 900_000
 """Octets of a message to an edge of version 1, which takes its part whole; brokers take 1 MiB."""
 
@@ -67,7 +71,9 @@ class PartPublisher:
         self._calm = calm
         self._requests: dict[str, _Request] = {}
         self._answered: dict[str, float] = {}
-        self._due: dict[str, None] = {}
+        self._due: dict[str, set[str] | None] = {}
+        self._behind: set[str] = set()
+        self._snapshot = DirectorySnapshot()
         self._version: int | None = None
         self._generation: str | None = None
         self._allocated: tuple[int, dict[str, tuple[int, int, object]]] | None = None
@@ -86,15 +92,17 @@ class PartPublisher:
         await asyncio.to_thread(self._look)
         for gateway in self._ready():
             request = self._requests.pop(gateway, None)
-            self._due.pop(gateway, None)
+            touched = self._due.pop(gateway, None)
             if request is not None:
                 self._answered[gateway] = monotonic()
             try:
-                await self._send(publisher, gateway, request)
+                await self._send(publisher, gateway, request, None if gateway in self._behind else touched)
                 self.faults.pop(gateway, None)
+                self._behind.discard(gateway)
             except (*NOT_TAKEN, ContractError, ConfigError, MappingError, ValueError) as error:
                 # The next change, or the edge's next request, tries again.
                 self.faults[gateway] = str(error)
+                self._behind.add(gateway)
                 log.error("part_refused", gateway=gateway, error=str(error))
             except BaseException:
                 self._due[gateway] = None
@@ -111,26 +119,38 @@ class PartPublisher:
     def _look(self) -> None:
         """Note the edges whose part may differ from what they were sent."""
         # The directory first: who is allocated to whom is asked after it, for the meters that changed in it.
-        version, changed = self._store.version, self._ledger.allocations.changed()
+        snapshot, changed = self._store.snapshot(), self._ledger.allocations.changed()
         generation = self._store.life.generation
         if self._version is None or self._allocated is None:
-            self._due |= dict.fromkeys(self._ledger.edges.gateways())
-            self._due |= dict.fromkeys(self._ledger.allocations.summaries())
-        elif version > self._version:
-            meters = touched_meters(self._store.snapshot(), self._version)
-            self._due |= dict.fromkeys(sorted(self._ledger.allocations.gateways_of(meters)))
+            self._wholly_due(self._ledger.edges.gateways())
+            self._wholly_due(self._ledger.allocations.summaries())
+        elif snapshot.version > self._version:
+            meters = touched_meters(snapshot, self._version)
+            concerned = sorted(self._ledger.allocations.gateways_of(meters))
+            if len(meters) > FEW:
+                self._wholly_due(concerned)
+            for gateway in concerned if len(meters) <= FEW else ():
+                before = self._due.get(gateway, set())
+                both = None if before is None else before.union(meters)
+                self._due[gateway] = None if both is None or len(both) > FEW else both
         if generation != self._generation:  # the directory was set back: every part is told anew
-            self._due |= dict.fromkeys(self._ledger.edges.gateways())
+            self._wholly_due(self._ledger.edges.gateways())
             self._generation = generation
         if self._allocated is None or changed != self._allocated[0]:
             now: dict[str, tuple[int, int, object]] = dict(self._ledger.allocations.summaries())
-            before = {} if self._allocated is None else self._allocated[1]
-            self._due |= dict.fromkeys(g for g in {**before, **now} if before.get(g) != now.get(g))
+            former = {} if self._allocated is None else self._allocated[1]
+            self._wholly_due(g for g in {**former, **now} if former.get(g) != now.get(g))
             self._allocated = changed, now
-        self._version = version
+        self._version, self._snapshot = snapshot.version, snapshot
 
-    async def _send(self, publisher: Publisher, gateway: str, request: _Request | None) -> None:
-        made = await asyncio.to_thread(self._make, gateway, request)
+    def _wholly_due(self, gateways: Iterable[str]) -> None:
+        """Note edges whose part is to be compared as a whole: not only meters' rows may have changed."""
+        self._due |= dict.fromkeys(gateways)
+
+    async def _send(
+        self, publisher: Publisher, gateway: str, request: _Request | None, touched: set[str] | None
+    ) -> None:
+        made = await asyncio.to_thread(self._make, gateway, request, touched)
         if made is None:
             return
         topic, payloads, number = made
@@ -138,29 +158,78 @@ class PartPublisher:
         await asyncio.to_thread(self._ledger.edges.set_sent, gateway, number)
         log.info("part_published", gateway=gateway, number=number, messages=len(payloads))
 
-    def _make(self, gateway: str, request: _Request | None) -> tuple[str, list[bytes], int] | None:
-        """Return the messages of what an edge should be sent, which is remembered; None when it has all."""
-        held = self._ledger.edges.part(gateway)
+    def _make(
+        self, gateway: str, request: _Request | None, touched: set[str] | None
+    ) -> tuple[str, list[bytes], int] | None:
+        """Return the messages of what an edge should be sent, which is remembered; None when it has all.
+
+        `touched` are the meters that changed since it was looked at last, where nothing else can have.
+        """
+        sent, generation = self._ledger.edges.part(gateway), Generation.parse(self._store.life.generation)
+        known = sent is not None and sent.sent and sent.key == self._key_id
+        held = RememberedPart.load(sent.body) if sent is not None and known else None
+        if held is not None and held.generation != generation:
+            held = None  # a life of the directory begins with a snapshot: what was before is no beginning
+        if (
+            sent is not None
+            and sent.contract == 2
+            and held is not None
+            and held.marked is not None
+            and held.version <= self._snapshot.version
+            and touched is not None
+            and request is None
+        ):
+            return self._make_of_few(gateway, sent.number, held, touched)
+        return self._make_whole(gateway, request, sent, held, generation)
+
+    def _make_of_few(
+        self, gateway: str, previous: int, held: RememberedPart, touched: set[str]
+    ) -> tuple[str, list[bytes], int] | None:
+        """Make the change of an edge whose meters are the same, by those of them that changed."""
+        at, number = self._clock.now(), previous + 1
+        # Of the directory that was looked at: what came since is not among `touched`, and is looked at next.
+        change, now = change_of_few(
+            held, self._snapshot, touched, gateway=gateway, previous=previous, number=number, at=at
+        )
+        if says_nothing(change):
+            return None
+        payloads = part_messages(change, key=self._key, at=at)
+        return self._remember(
+            gateway,
+            SentPart(number=number, contract=2, key=self._key_id, sent=False, body=now.dump()),
+            payloads,
+        )
+
+    def _make_whole(
+        self,
+        gateway: str,
+        request: _Request | None,
+        sent: SentPart | None,
+        held: RememberedPart | None,
+        generation: Generation,
+    ) -> tuple[str, list[bytes], int] | None:
+        """Make the part of an edge anew, and of it the change from what it has, where that is less."""
         allocations = {
             one.meter: PartAllocation(meter=one.meter, epoch=one.epoch, since=one.since)
             for one in self._ledger.allocations.current(gateway)
         }
-        new = EdgePart.cut(self._store.snapshot(), allocations, Generation.parse(self._store.life.generation))
-        number = 1 + max(held.number if held else 0, request.number if request else 0)
-        contract = request.contract if request else held.contract if held else 2
+        snapshot = self._store.snapshot()
+        part_now = snapshot.part(set(allocations))
+        if request is None and held is not None and held.is_still(part_now, allocations):
+            return None
+        new = EdgePart.of(part_now, allocations, generation)
+        number = 1 + max(sent.number if sent else 0, request.number if request else 0)
+        contract = request.contract if request else sent.contract if sent else 2
         at = self._clock.now()
         part = snapshot_of(new, gateway, number, at)
-        known = held is not None and held.sent and held.key == self._key_id
-        old = EdgePart.load(held.body) if held is not None and known else None
-        # A life of the directory begins with a snapshot: what was there before is no beginning of it.
-        if held is not None and old is not None and old.generation == new.generation:
-            change = change_of(old, new, gateway, held.number, number, at)
+        if sent is not None and held is not None and held.version <= snapshot.version:
+            change = change_of(held.as_sent(snapshot), new, gateway, sent.number, number, at)
             if request is None and says_nothing(change):
                 return None
-            follows = request is None or request.number == held.number
+            follows = request is None or request.number == sent.number
             if follows and contract == 2 and len(change.rows) < len(part.rows):
                 part = change
-        sent = SentPart(number=number, contract=contract, key=self._key_id, sent=False, body=new.dump())
+        body = RememberedPart.of(new).dump()
         if contract == 1:
             payload = part_message_of_version_1(part, key=self._key, at=at)
             if len(payload) > MAX_OF_VERSION_1:
@@ -170,9 +239,13 @@ class PartPublisher:
             payloads = [payload]
         else:
             payloads = part_messages(part, key=self._key, at=at)
+        remembered = SentPart(number=number, contract=contract, key=self._key_id, sent=False, body=body)
+        return self._remember(gateway, remembered, payloads)
+
+    def _remember(self, gateway: str, part: SentPart, payloads: list[bytes]) -> tuple[str, list[bytes], int]:
         # Before it is sent: after a crash in between, no other part may go out under this number.
-        self._ledger.edges.set_part(gateway, sent)
-        return self._topics.of_version(contract).directory(gateway), payloads, number
+        self._ledger.edges.set_part(gateway, part)
+        return self._topics.of_version(part.contract).directory(gateway), payloads, part.number
 
 
 def touched_meters(snapshot: DirectorySnapshot, since: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
 from gateway.contract.messages import DirectoryPart, PartAllocation
 from gateway.contract.messages.generation import NO_GENERATION, Generation
@@ -22,40 +22,31 @@ MAX_LISTED: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class EdgePart:
-    """What one edge should know: the rows of its meters, and their allocations by meter."""
+    """What one edge should know: the rows of its meters, and their allocations by meter.
+
+    `marked`: the last change set changed no row of these meters, and is named there without who made it.
+    """
 
     rows: str
     allocations: Mapping[str, PartAllocation]
     version: int
     generation: Generation = NO_GENERATION
+    marked: bool = False
 
     @classmethod
     def cut(
         cls, snapshot: DirectorySnapshot, allocations: Mapping[str, PartAllocation], generation: Generation
     ) -> EdgePart:
         """Cut the part of these meters out of the directory, in the generation that it stands in."""
-        part = snapshot.part(set(allocations))
-        return cls(part.to_json(), allocations, part.version, generation)
-
-    def dump(self) -> str:
-        """Write it, for central to remember what an edge was sent; `load` reads it."""
-        listed = [one.model_dump(mode="json") for one in self.allocations.values()]
-        return json.dumps(
-            {
-                "rows": self.rows,
-                "allocations": listed,
-                "version": self.version,
-                "generation": str(self.generation),
-            }
-        )
+        return cls.of(snapshot.part(set(allocations)), allocations, generation)
 
     @classmethod
-    def load(cls, text: str) -> EdgePart:
-        """Read what `dump` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        listed = [PartAllocation.model_validate(one) for one in data["allocations"]]
-        generation = Generation.parse(data.get("generation", str(NO_GENERATION)))
-        return cls(data["rows"], {one.meter: one for one in listed}, data["version"], generation)
+    def of(
+        cls, part: DirectorySnapshot, allocations: Mapping[str, PartAllocation], generation: Generation
+    ) -> EdgePart:
+        """Write down a part that was cut."""
+        marked = bool(part.changes) and not part.changes[-1].by
+        return cls(part.to_json(), allocations, part.version, generation, marked)
 
 
 def snapshot_of(part: EdgePart, gateway: str, number: int, at: datetime) -> DirectoryPart:

@@ -17,6 +17,7 @@ from gateway.central.directory.publishing import Publisher, send_all
 from gateway.central.ledger.allocations import TOLD
 from gateway.central.ledger.database import LedgerError
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.portal.reckoning import follow_use, reckon_due
 from gateway.central.retelling import Retelling
 from gateway.contract.messages import DirectoryRequest
 from gateway.contract.messages.generation import Generation
@@ -108,9 +109,7 @@ class DirectoryService:
                 await self._parts.publish(publisher)
                 await self.catch_up(publisher)
                 await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
-                await asyncio.to_thread(
-                    lambda: follow_places(self._ledger, self._store.snapshot(), self._clock.now())
-                )
+                await asyncio.to_thread(self._keep_lists)
                 self.fault = next(iter(self._parts.faults.values()), None)
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
@@ -123,6 +122,13 @@ class DirectoryService:
             except TimeoutError:
                 pass
             self._woken.clear()
+
+    def _keep_lists(self) -> None:
+        """Have the pages' lists say what the directory says now."""
+        snapshot, now = self._store.snapshot(), self._clock.now()
+        follow_places(self._ledger, snapshot, now)
+        follow_use(self._ledger, snapshot)
+        reckon_due(self._ledger, snapshot, now)
 
     def _retellings(self) -> tuple[Retelling, ...]:
         """Return what tells again, in a new connection, all that the last one may have told to nobody."""

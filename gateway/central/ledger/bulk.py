@@ -76,6 +76,11 @@ def _insertion_of_many(
     return f"INSERT INTO {name} ({names}) VALUES {', '.join([f'({row})'] * MANY)}{_unless(unless)}"
 
 
+def marks(dialect: Dialect) -> str:
+    """Return what stands for a value in the driver's own SQL."""
+    return "?" if dialect.paramstyle == "qmark" else "%s"
+
+
 def _unless(name: str) -> str:
     # The same words in SQLite and PostgreSQL, the only databases that a ledger may lie in.
     return f" ON CONFLICT ({name}) DO NOTHING" if name else ""

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, exists, func, not_, select
+from sqlalchemy import ColumnElement, Connection, exists, func, not_, select
 
 from gateway.central.ledger.database import Database, put
 from gateway.central.ledger.rereads import STORED
-from gateway.central.ledger.schema import captures, edge_counters, gaps, journals
+from gateway.central.ledger.schema import edge_counters, gaps, journals
+from gateway.central.ledger.standing import Standing, standing
+from mapping.instants import instant
 
 MAX_KEYS: Final = 30_000
 """Counters kept of one gateway: three for each of ten thousand meters."""
@@ -49,21 +51,23 @@ class Carried:
         What came behind a hole of its journal does not count: what was in the hole may be older, and is read again.
         """
         found = []
-        behind_a_hole = exists().where(
-            journals.c.journal == captures.c.journal, captures.c.seq > journals.c.contiguous
-        )
+        g = gaps.c
+
+        def before_a_hole(c: Standing) -> ColumnElement[bool]:
+            return not_(exists().where(journals.c.journal == c.journal, c.seq > journals.c.contiguous))
+
         with self._database.reading("reading watermarks") as connection:
             for meter in meters:
                 for profile in STORED:
-                    c, g = captures.c, gaps.c
-                    of = select(c.at).where(c.meter == meter, c.profile == profile, not_(behind_a_hole))
-                    newest = of.order_by(c.at.desc()).limit(1)
+                    newest = standing(connection, meter, profile, before_a_hole, newest_first=True, limit=1)
+                    if not newest:
+                        continue
                     gap = select(func.min(g.after)).where(
                         g.meter == meter, g.profile == profile, g.state == "open"
                     )
-                    instants = [connection.execute(query).scalar() for query in (newest, gap)]
-                    if instants[0] is not None:
-                        found.append((meter, profile, min(at for at in instants if at is not None)))
+                    after: datetime | None = connection.execute(gap).scalar()
+                    at = instant(newest[0].at)
+                    found.append((meter, profile, at if after is None else min(at, after)))
         return found
 
 

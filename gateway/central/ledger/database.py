@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, Connection, Select, Table, insert, update
+from sqlalchemy import Column, Connection, Select, Table, event, insert, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, StatementError
 
 from gateway.errors import GatewayError
@@ -23,23 +23,42 @@ class LedgerError(GatewayError):
     exit_code = 5
 
 
+class NoLedger(LedgerError):
+    """There is no ledger: no central has run here."""
+
+
 class Database(database.Database):
     """The ledger's connections. Threads share it; writers take turns. Failures are LedgerError."""
 
     def __init__(self, where: Path | str, *, read_only: bool) -> None:
         """Take the path of the file, or a URL (`postgresql://…`); nothing is opened yet."""
         super().__init__(where, store="ledger", fault=LedgerError, read_only=read_only)
+        # What a connection has at hand of an undone transaction was never there.
+        for undone in ("rollback", "rollback_savepoint"):
+            event.listen(self._writer, undone, lambda connection, *_: connection.info.clear())
 
 
 def is_of_the_values(error: BaseException | None) -> bool:
     """Say whether the database refused the values themselves: to try again is of no use."""
     if isinstance(error, DBAPIError):
-        told = error.orig.args[0] if error.orig is not None and error.orig.args else None
-        # pg8000 gives a server's refusal as a dict; its classes 22 and 23 are of data and of constraints.
-        if isinstance(told, dict):
-            return str(told.get("C", ""))[:2] in ("22", "23")
-        return isinstance(error, DataError | IntegrityError | InterfaceError)
+        # Classes 22 and 23 are of data and of constraints.
+        state = _state(error)
+        return state[:2] in ("22", "23") if state else isinstance(error, _OF_VALUES)
     return type(error) is StatementError
+
+
+def was_in_the_way(error: BaseException | None) -> bool:
+    """Say whether the database gave a transaction up because another was in its way."""
+    return isinstance(error, DBAPIError) and _state(error)[:2] == "40"
+
+
+_OF_VALUES: Final = (DataError, IntegrityError, InterfaceError)
+
+
+def _state(error: DBAPIError) -> str:
+    """Return the SQLSTATE of a server's refusal, which pg8000 gives as a dict; nothing where there is none."""
+    told = error.orig.args[0] if error.orig is not None and error.orig.args else None
+    return str(told.get("C", "")) if isinstance(told, dict) else ""
 
 
 def columns(table: Table, record: type[Any]) -> list[Column[Any]]:

@@ -29,6 +29,7 @@ from gateway.central.ledger.authority import (
     judge,
 )
 from gateway.central.ledger.cursors import read_cursor
+from gateway.central.ledger.evidence import without_raw
 from gateway.central.ledger.gaps import store_gaps
 from gateway.central.ledger.identity import was_set_back
 from gateway.central.ledger.journals import JournalBook, journals_of
@@ -50,17 +51,28 @@ MAX_CLAIMED_EPOCH: Final = 1_000
 """Highest epoch that is taken from a capture: a meter moves a few times in its life."""
 
 
+class NeedsToBeAlone(Exception):
+    """Something is to be written that concerns all gateways, while others may be writing: nothing of it was."""
+
+
 def ingest(
-    connection: Connection, batches: Sequence[ReceivedBatch], allocations: KnownAllocations
+    connection: Connection,
+    batches: Sequence[ReceivedBatch],
+    allocations: KnownAllocations,
+    *,
+    alone: bool,
 ) -> IngestResult:
-    """Store batches in the caller's transaction: what is acknowledged later is stored or kept now."""
+    """Store batches in the caller's transaction: what is acknowledged later is stored or kept now.
+
+    Raises NeedsToBeAlone where a meter is to be allocated and the transaction is not the only one that writes.
+    """
     known = read_cursor(connection, JUDGED_BY) or 0
-    court = _Court.load(connection, batches, allocations)
+    court = _Court.load(connection, batches, allocations, alone=alone)
     total = IngestResult()
     # A journal's book and its entries change in one transaction: what is acknowledged is stored.
     for gateway, journal in dict.fromkeys((one.gateway, one.journal) for one in batches):
         own = [one for one in batches if (one.gateway, one.journal) == (gateway, journal)]
-        book = JournalBook.load(connection, journal)
+        book = JournalBook.load(connection, journal, lock=True)
         if book.gateway not in ("", gateway):
             total += _keep_foreign(connection, own, f"journal {journal} belongs to {book.gateway}")
             continue
@@ -80,7 +92,7 @@ def _ingest_journal(
     court.enter_claims()
     texts = Texts(connection, own)
     texts.keep(rows)
-    result, conflicts = store_captures(connection, rows, known, texts.layout)
+    result, conflicts = store_captures(connection, without_raw(rows), known, texts.layout)
     note_heard(connection, rows, own[-1].at)
     for row in conflicts:
         detail = f"revision {row.value_rev} of {row.capture_id} is stored with other values"
@@ -134,17 +146,23 @@ class _Court:
 
     connection: Connection
     histories: dict[str, list[Allocation]]
+    alone: bool
     claims: list[Allocation] = field(default_factory=list)
     claimed: dict[str, int] = field(default_factory=dict)
     settled: dict[tuple[str, str, int], Refusal | None] = field(default_factory=dict)
 
     @classmethod
     def load(
-        cls, connection: Connection, batches: Sequence[ReceivedBatch], allocations: KnownAllocations
+        cls,
+        connection: Connection,
+        batches: Sequence[ReceivedBatch],
+        allocations: KnownAllocations,
+        *,
+        alone: bool,
     ) -> _Court:
         meters = {row.meter for one in batches for row in one.rows}
         meters.update(gap.meter for one in batches for gap in one.gaps)
-        return cls(connection, allocations.histories(connection, meters))
+        return cls(connection, allocations.histories(connection, meters), alone)
 
     def believed_rows(self, received: ReceivedBatch, refused: _Refused) -> list[CaptureRow]:
         believed, settled, named = [], self.settled, received.named
@@ -186,6 +204,7 @@ class _Court:
 
     def _claim(self, row: CaptureRow) -> Refusal | None:
         """Allocate a meter that nobody has to the gateway that delivers it: nothing waits for paper."""
+        self._must_be_alone()
         gateway, meter, at = visited_gateway(row.gateway), row.meter, instant(row.ingested_at)
         held = self.claimed.get(gateway)
         if held is None:
@@ -221,6 +240,7 @@ class _Court:
 
     def _restore(self, history: list[Allocation], row: CaptureRow) -> None:
         """Allocate the meter anew to the gateway that has it, under the epoch that its edge stamps."""
+        self._must_be_alone()
         self.enter_claims()
         at, note = instant(row.ingested_at), "stamped by its edge after the ledger was set back"
         last = replace(history[-1], until=at)
@@ -230,6 +250,10 @@ class _Court:
         end(self.connection, last)
         self.claims.append(made)
         self.histories[row.meter] = [*history[:-1], last, made]
+
+    def _must_be_alone(self) -> None:
+        if not self.alone:
+            raise NeedsToBeAlone
 
     def enter_claims(self) -> None:
         if self.claims:

@@ -18,6 +18,7 @@ MAX_ISLANDS = 10_000
 """Ranges behind holes that are counted of one journal: what lies beyond is stored, and asked for once more."""
 # Made once: every transaction asks them, and making a query takes longer than its answer.
 _BOOK = select(journals).where(journals.c.journal == bindparam("name"))
+_LOCKED_BOOK = _BOOK.with_for_update()
 _ISLANDS = (
     select(journal_islands.c.first, journal_islands.c.last)
     .where(journal_islands.c.journal == bindparam("name"))
@@ -148,9 +149,12 @@ class JournalBook:
     last_seen: datetime = EPOCH
 
     @classmethod
-    def load(cls, connection: Connection, journal: str) -> JournalBook:
-        """Read a journal's book; an unknown journal gives an empty one."""
-        row = connection.execute(_BOOK, {"name": journal}).one_or_none()
+    def load(cls, connection: Connection, journal: str, *, lock: bool = False) -> JournalBook:
+        """Read a journal's book; an unknown journal gives an empty one.
+
+        With `lock` no other process reads it so until the transaction ends.
+        """
+        row = connection.execute(_LOCKED_BOOK if lock else _BOOK, {"name": journal}).one_or_none()
         if row is None:
             return cls(journal, "", SeqSet())
         islands = connection.execute(_ISLANDS, {"name": journal})

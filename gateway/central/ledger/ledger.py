@@ -15,13 +15,13 @@ from gateway.central.ledger.balances import Balances
 from gateway.central.ledger.captures import Captures
 from gateway.central.ledger.carried import Carried
 from gateway.central.ledger.cursors import Cursors, unversioned
-from gateway.central.ledger.database import Database, LedgerError, is_of_the_values
+from gateway.central.ledger.database import Database, LedgerError, NoLedger, is_of_the_values, was_in_the_way
 from gateway.central.ledger.dead_letters import DeadLetters
 from gateway.central.ledger.directory_seen import DirectorySeen
 from gateway.central.ledger.edges import EdgeRegister
 from gateway.central.ledger.gaps import OPEN_GAPS, Gaps
 from gateway.central.ledger.identity import Identity
-from gateway.central.ledger.ingest import ingest, set_apart
+from gateway.central.ledger.ingest import NeedsToBeAlone, ingest, set_apart
 from gateway.central.ledger.journals import Journals
 from gateway.central.ledger.lost import LostCaptures
 from gateway.central.ledger.meter_states import MeterStates
@@ -41,7 +41,9 @@ from gateway.central.ledger.statuses import Statuses
 from gateway.central.ledger.tallies import tallied
 from gateway.central.ledger.times import Times
 from gateway.central.ledger.unattributed import COUNTED_REASONS, UnattributedCaptures
+from gateway.central.ledger.use import UseDays
 from gateway.central.storage.versions import EmptyStore, StoreVersions, WrongStoreVersion
+from gateway.contract.field import visited_gateway
 from gateway.errors import ContractError
 
 MOST_COUNTED = 1_000_000
@@ -55,7 +57,8 @@ class Ledger:
     """One ledger, by subject: `ledger.captures.between(…)`, `ledger.journals.state(…)`.
 
     Methods block and may be called from any thread; writers take turns. Every method raises LedgerError
-    when the database fails. One process writes readings; others may read.
+    when the database fails. One process writes readings to a file; on a server, several may, and those of different
+    gateways at once.
     """
 
     def __init__(self, where: Path | str, *, read_only: bool = False) -> None:
@@ -66,7 +69,7 @@ class Ledger:
         """
         path = None if "://" in str(where) else Path(where)
         if path is not None and read_only and not path.is_file():
-            raise LedgerError(f"there is no ledger at {path}")
+            raise NoLedger(f"there is no ledger at {path}")
         if path is not None and not read_only and not path.exists():
             _make(path)
         self.database = Database(where, read_only=read_only)
@@ -76,6 +79,7 @@ class Ledger:
         self.gaps = Gaps(self.database)
         self.unattributed = UnattributedCaptures(self.database)
         self.meters = MeterStates(self.database)
+        self.use = UseDays(self.database)
         self.statuses = Statuses(self.database)
         self.alive = SignsOfLife(self.database)
         self.balances = Balances(self.database)
@@ -103,12 +107,29 @@ class Ledger:
         """
         for received in batches:
             check_batch(received)
+        stored = None if self.database.is_file else self._ingest_beside_others(batches)
+        if stored is not None:
+            return stored
         try:
             with self.database.writing("storing readings") as connection:
-                return ingest(connection, batches, self._known_allocations)
+                return ingest(connection, batches, self._known_allocations, alone=True)
         except LedgerError as error:
             if is_of_the_values(error.__cause__):
                 raise ContractError(f"the ledger cannot hold this batch: {error}") from error
+            raise
+
+    def _ingest_beside_others(self, batches: Sequence[ReceivedBatch]) -> IngestResult | None:
+        """Store batches while other processes store those of other gateways; None where that is not to be had."""
+        gateways = {visited_gateway(one.gateway) for one in batches}
+        try:
+            with self.database.sharing("storing readings", gateways) as connection:
+                return ingest(connection, batches, self._known_allocations, alone=False)
+        except NeedsToBeAlone:
+            return None
+        except LedgerError as error:
+            # Two stored the same at once, or wait for each other: alone it is plain who was first.
+            if is_of_the_values(error.__cause__) or was_in_the_way(error.__cause__):
+                return None
             raise
 
     def set_apart(self, entry: QuarantinedEntry) -> IngestResult:
@@ -170,15 +191,15 @@ def _at_newest_version(database: Database, where: str) -> None:
                 VERSIONS.bring_up_to_date(connection, where)
     except WrongStoreVersion as error:
         database.close()
-        raise LedgerError(str(error)) from error
+        raise (NoLedger if isinstance(error, EmptyStore) else LedgerError)(str(error)) from error
     except LedgerError:
         database.close()
         raise
 
 
 def _check_version(database: Database, where: str) -> None:
-    """Check a ledger that was opened for reading; one that central is just making is waited for."""
-    for _ in range(LOOKS):
+    """Check a ledger that was opened for reading; a file that central is just making is waited for."""
+    for _ in range(LOOKS if database.is_file else 0):
         with database.reading(f"opening {where}") as connection:
             try:
                 VERSIONS.check(connection, where)

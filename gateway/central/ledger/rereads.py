@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, and_, not_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, not_, select, update
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, columns, put, records
-from gateway.central.ledger.schema import captures, read_again
+from gateway.central.ledger.schema import read_again
+from gateway.central.ledger.standing import Standing, standing
+from mapping.instants import instant
 
 STORED: Final = ("block_load", "daily", "billing", "events")
 """Profiles that a meter keeps; what was read as it was then cannot be read again."""
@@ -116,10 +118,17 @@ def _around(
 
     Each is found from its end of the index: a meter may have years of captures.
     """
-    c = captures.c
-    after = and_(c.journal == journal, c.seq > last)
-    own = select(c.at).where(c.meter == meter, c.profile == profile).limit(1)
-    since: datetime | None = connection.execute(own.where(not_(after)).order_by(c.at.desc())).scalar()
-    behind = own.where(after) if since is None else own.where(after, c.at > since)
-    until: datetime | None = connection.execute(behind.order_by(c.at)).scalar()
-    return since, until
+
+    def after(c: Standing) -> ColumnElement[bool]:
+        return and_(c.journal == journal, c.seq > last)
+
+    before = standing(connection, meter, profile, lambda c: not_(after(c)), newest_first=True, limit=1)
+    since = before[0].at if before else None
+    behind = standing(
+        connection,
+        meter,
+        profile,
+        lambda c: after(c) if since is None else and_(after(c), c.at > since),
+        limit=1,
+    )
+    return None if since is None else instant(since), instant(behind[0].at) if behind else None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from gateway.central.ledger.bulk import write
+from gateway.central.ledger.capture_rows import NAMES, held_rows, insert_captures, packed_rows, rewrite
 from gateway.central.ledger.placed import placed_by_id, placed_row
 from gateway.central.ledger.records import IngestResult, ReceivedBatch
-from gateway.central.ledger.rows import CaptureRow, Layouts, held_rows, rewrite, same_values
+from gateway.central.ledger.rows import CaptureRow, Layouts, same_values
 from gateway.central.ledger.schema import captures, superseded
 from gateway.central.ledger.times import hold
 from gateway.central.ledger.unattributed import note
+from gateway.central.ledger.use import mark_captures
 from gateway.contract.messages import MAX_SEQ
 from gateway.errors import ContractError
 
@@ -73,28 +75,31 @@ def store_captures(
     for row in rows:
         _place(connection, work, row)
     if not once:
-        write(connection, captures, CaptureRow._fields, list(work.new.values()))
-    write(connection, superseded, CaptureRow._fields, work.added_older)
+        insert_captures(connection, packed_rows(connection, work.new.values()))
+    write(connection, superseded, NAMES, packed_rows(connection, work.added_older))
     if work.changed:
-        rewrite(connection, captures, work.changed.values())
+        rewrite(connection, list(work.changed.values()))
     redated = placed_by_id(connection, sorted(hold(connection, work.new.values(), work.changed)))
     fresh = [*work.new.values(), *work.changed.values()]
-    note(connection, fresh, redated, [placed_row(row) for row in work.replaced.values()], judged_by)
+    replaced = [placed_row(row) for row in work.replaced.values()]
+    note(connection, fresh, redated, replaced, judged_by)
+    mark_captures(connection, chain(map(placed_row, fresh), redated.values(), replaced))
     return IngestResult(stored=work.stored, repeated=work.repeated, revised=work.revised), work.conflicts
-
-
-# Made once, as every transaction asks it.
-_NEWEST: Final = select(func.max(captures.c.id))
 
 
 def _insert_new(connection: Connection, rows: dict[str, CaptureRow]) -> dict[str, CaptureRow]:
     """Insert those of the rows, by capture_id, whose capture is not there; return them."""
     # To insert looks each of them up, and mostly none is there: to look them up first does it twice.
-    before = connection.execute(_NEWEST).scalar() or 0
-    if write(connection, captures, CaptureRow._fields, list(rows.values()), unless="capture_id") == len(rows):
+    stored = packed_rows(connection, rows.values())
+    attempt = connection.begin_nested()
+    if insert_captures(connection, stored, unless_there=True) == len(rows):
+        attempt.commit()
         return rows
-    made = connection.execute(select(captures.c.capture_id).where(captures.c.id > before)).scalars()
-    return {capture_id: rows[capture_id] for capture_id in made}
+    attempt.rollback()
+    there = {held.capture_id for held in held_rows(connection, captures, list(rows))}
+    new = {capture_id: row for capture_id, row in rows.items() if capture_id not in there}
+    insert_captures(connection, packed_rows(connection, new.values()))
+    return new
 
 
 def _place(connection: Connection, work: _Work, row: CaptureRow) -> None:

@@ -1,22 +1,19 @@
-"""Rows of the tables of captures as the database has them: plain tuples, quick to make, to compare and to write."""
+"""Captures as the ledger takes them: plain tuples, quick to make and to compare."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Dialect, Table, bindparam, column, select, table, update
 
-from gateway.central.ledger.database import in_chunks
 from gateway.contract.messages import CaptureValue, rfc3339
 from gateway.contract.messages.generation import NO_GENERATION
 
 
 class CaptureRow(NamedTuple):
-    """A row of `captures` or `superseded` without its id; instants are microseconds since 1970.
+    """All that is kept of a capture; instants are microseconds since 1970, `at` and `start` as verdicts settled them.
 
     The body of a capture of contract version 1 holds all that was sent. That of version 2 is its row in the block;
     `layout` and `holders` are keys of the tables of these names, `clock` is JSON.
@@ -54,30 +51,6 @@ class CaptureRow(NamedTuple):
 Layouts = Callable[[str], str]
 """Key of a layout -> its canonical JSON."""
 _VALUES: Final = TypeAdapter(tuple[CaptureValue, ...])
-
-
-def held_rows(connection: Connection, of: Table, ids: Sequence[str]) -> list[CaptureRow]:
-    """Return the rows of captures."""
-    return [
-        CaptureRow._make(row)
-        for some in in_chunks(ids)
-        for row in connection.exec_driver_sql(_selection(of.name, len(some), connection.dialect), tuple(some))
-    ]
-
-
-@lru_cache(maxsize=1_024)
-def _selection(name: str, count: int, dialect: Dialect) -> str:
-    plain = table(name, *map(column, CaptureRow._fields))
-    wanted = select(plain).where(plain.c.capture_id.in_([""] * count))
-    return str(wanted.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
-
-
-def rewrite(connection: Connection, of: Table, rows: Iterable[CaptureRow]) -> None:
-    """Put rows in the place of those under the same capture_id."""
-    plain = table(of.name, *map(column, CaptureRow._fields))
-    statement = update(plain).where(plain.c.capture_id == bindparam("b_capture_id"))
-    statement = statement.values({name: bindparam(f"b_{name}") for name in CaptureRow._fields})
-    connection.execute(statement, [{f"b_{n}": v for n, v in row._asdict().items()} for row in rows])
 
 
 def same_values(one: CaptureRow, other: CaptureRow, layouts: Layouts) -> bool:

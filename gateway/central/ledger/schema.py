@@ -6,7 +6,7 @@ A change here needs a step in `versions/` that makes it in the ledgers that are 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    literal_column,
 )
 
 from mapping.instants import instant, micros
@@ -52,36 +53,98 @@ class UtcInstant(TypeDecorator[datetime]):
         return None if value is None else instant(value)
 
 
-def _capture_table(name: str) -> Table:
-    """Make a table with the columns of `StoredCapture`: captures in force, or superseded revisions."""
-    return Table(
-        name,
-        metadata,
-        Column("id", ROW_ID, primary_key=True),
-        Column("capture_id", Text, nullable=False),
-        Column("value_rev", BigInteger, nullable=False),
-        Column("meter", Text, nullable=False),
-        Column("profile", Text, nullable=False),
-        Column("at", UtcInstant, nullable=False),
-        Column("start", UtcInstant),
-        Column("received_at", UtcInstant, nullable=False),
-        Column("quality", Text, nullable=False),
-        Column("reason", Text),
-        Column("directory_version", BigInteger, nullable=False),
-        Column("gateway", Text, nullable=False),
-        Column("journal", Text, nullable=False),
+def _capture_columns() -> tuple[Column[Any], ...]:
+    """Return the columns of a capture (`packing.PackedRow`): of those in force, or of superseded revisions."""
+    return (
         Column("seq", BigInteger, nullable=False),
         Column("ingested_at", UtcInstant, nullable=False),
-        Column("body", Text, nullable=False),
-        Column("raw", Text),
-        Column("epoch", BigInteger, nullable=False, server_default="0"),
-        Column("directory_generation", Text, nullable=False, server_default="0.00000000"),
-        Column("layout", Text),
-        Column("holders", Text),
+        # Where a verdict on its time moved it; its stamped instant stays in the key.
+        Column("moved_to", UtcInstant),
+        Column("form", Integer, nullable=False),
+        Column("stamp", Integer, nullable=False),
+        Column("packed", LargeBinary, nullable=False),
+        Column("checksum", LargeBinary),
+        Column("reason", Text),
         Column("clock", Text),
-        Column("checksum", Text),
+        Column("extra", LargeBinary),
+        Column("raw", LargeBinary),
     )
 
+
+# The key comes first and nothing else finds a capture: SQLite keeps the rows themselves in its order.
+captures = Table(
+    "captures",
+    metadata,
+    Column("meter", Integer, primary_key=True, autoincrement=False),
+    Column("profile", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcInstant, primary_key=True, autoincrement=False),
+    Column("occurrence", BigInteger, primary_key=True, autoincrement=False),
+    *_capture_columns(),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (at)",
+)
+_MOVED: Final = captures.c.moved_to.is_not(None)
+Index(
+    "captures_moved",
+    captures.c.meter,
+    captures.c.profile,
+    captures.c.moved_to,
+    sqlite_where=_MOVED,
+    postgresql_where=_MOVED,
+)
+_ODD: Final = captures.c.occurrence < literal_column("0")
+Index("captures_odd", captures.c.occurrence, sqlite_where=_ODD, postgresql_where=_ODD)
+
+superseded = Table(
+    "superseded",
+    metadata,
+    Column("id", ROW_ID, primary_key=True),
+    Column("meter", Integer, nullable=False),
+    Column("profile", Integer, nullable=False),
+    Column("at", UtcInstant, nullable=False),
+    Column("occurrence", BigInteger, nullable=False),
+    *_capture_columns(),
+)
+Index("superseded_place", superseded.c.meter, superseded.c.profile, superseded.c.at, superseded.c.occurrence)
+
+# What many captures share, under numbers.
+meters = Table(
+    "meters",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+)
+
+forms = Table(
+    "forms",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("layout", Text),
+    Column("digits", Text),
+    Column("span", BigInteger),
+    Column("quality", Text, nullable=False),
+    Column("stamp", Text),
+)
+
+stamps = Table(
+    "stamps",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("gateway", Text, nullable=False),
+    Column("journal", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("holders", Text),
+)
 
 layouts = Table(
     "layouts",
@@ -97,13 +160,6 @@ holder_lists = Table(
     Column("text", Text, nullable=False),
 )
 
-captures = _capture_table("captures")
-Index("captures_capture_id", captures.c.capture_id, unique=True)
-Index("captures_meter", captures.c.meter, captures.c.profile, captures.c.at)
-
-superseded = _capture_table("superseded")
-Index("superseded_capture_id", superseded.c.capture_id, superseded.c.value_rev)
-Index("superseded_meter", superseded.c.meter, superseded.c.at)
 
 gaps = Table(
     "gaps",

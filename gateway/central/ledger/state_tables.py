@@ -55,3 +55,26 @@ Index("meter_states_heard", meter_states.c.heard_at)
 Index("meter_states_unwell", meter_states.c.unwell)
 Index("meter_states_until", meter_states.c.role_until)
 Index("meter_states_role", meter_states.c.role)
+
+use_days = Table(
+    "use_days",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    # The local day, as the number of days since the year 1 (datetime.date.toordinal).
+    Column("day", BigInteger, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    # Exact: a decimal as text. The spans with data, in microseconds since 1970: "from-to" joined by commas.
+    Column("kwh", Text, nullable=False),
+    Column("covered", Text, nullable=False),
+)
+Index("use_days_account", use_days.c.account_id, use_days.c.day)
+
+use_stale = Table(
+    "use_stale",
+    metadata,
+    Column("meter", Text, primary_key=True),
+    Column("since", UtcInstant, nullable=False),
+    Column("until", UtcInstant, nullable=False),
+    Column("marks", BigInteger, nullable=False),
+)
+Index("use_stale_since", use_stale.c.since)

@@ -13,26 +13,27 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
+from gateway.central.ledger.capture_rows import settle
 from gateway.central.ledger.database import Database, in_chunks, put
 from gateway.central.ledger.lost import LOST
 from gateway.central.ledger.placed import placed_by_id
 from gateway.central.ledger.records import EdgeClock
 from gateway.central.ledger.rows import CaptureRow
 from gateway.central.ledger.schema import (
-    captures,
     doubted,
     edge_clocks,
     machine_runs,
     verdicts,
 )
 from gateway.central.ledger.unattributed import moved
+from gateway.central.ledger.use import mark_captures
 from gateway.central.ledger.verdict_numbers import begin_life, newest
 from gateway.central.times.judging import DoubtedCapture
 from gateway.contract.messages import TimeVerdict
 from gateway.contract.verdicts import UNTRUSTED_TIME, last_of, shifted
-from mapping.instants import MICROSECOND, instant
+from mapping.instants import MICROSECOND, instant, micros
 
 MICRO: Final = 1_000_000
 AHEAD: Final = timedelta(minutes=5)
@@ -192,20 +193,16 @@ class Times:
 
     def span(self, verdict: TimeVerdict) -> tuple[datetime, datetime] | None:
         """Return the instants of the captures that a verdict covers, as they stand; None where it covers none."""
-        c = captures.c
-        query = select(func.min(func.coalesce(c.start, c.at)), func.max(c.at)).where(
-            c.meter == verdict.meter,
-            c.capture_id.in_(
-                select(doubted.c.capture_id).where(
-                    doubted.c.meter == verdict.meter,
-                    doubted.c.journal == verdict.journal,
-                    doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
-                )
-            ),
+        query = select(doubted.c.capture_id).where(
+            doubted.c.meter == verdict.meter,
+            doubted.c.journal == verdict.journal,
+            doubted.c.seq.between(verdict.first_seq, verdict.last_seq),
         )
         with self._database.reading("reading a span") as connection:
-            first, last = connection.execute(query).one()
-        return None if first is None or last is None else (first, last)
+            covered = placed_by_id(connection, list(connection.execute(query).scalars())).values()
+        if not covered:
+            return None
+        return instant(min(one.begin for one in covered)), instant(max(one.at for one in covered))
 
 
 def hold(connection: Connection, new: Iterable[CaptureRow], changed: Mapping[str, CaptureRow]) -> set[str]:
@@ -294,51 +291,33 @@ def _keep(connection: Connection, one: TimeVerdict) -> TimeVerdict:
     ids = [row["capture_id"] for row in rows]
     before = placed_by_id(connection, ids)
     _settle(connection, [(row, verdict) for row in rows])
-    moved(connection, before.values(), placed_by_id(connection, ids).values())
+    after = placed_by_id(connection, ids)
+    moved(connection, before.values(), after.values())
+    mark_captures(connection, (*before.values(), *after.values()))
     return verdict
 
 
 def _settle(connection: Connection, said: Sequence[tuple[Row, TimeVerdict]]) -> None:
     """Let the columns of captures say what verdicts say of them."""
-    believed = []
+    told: list[tuple[str, int | None, str | None]] = []
     for row, verdict in said:
+        believed = verdict.trust == "trusted"
         connection.execute(
             update(doubted)
             .where(doubted.c.capture_id == row["capture_id"])
-            .values(
-                verdict=verdict.version,
-                shift=None if verdict.trust != "trusted" else _micros(verdict.shift or 0),
-            )
+            .values(verdict=verdict.version, shift=_micros(verdict.shift or 0) if believed else None)
         )
-        if verdict.trust == "trusted":
-            shift = None if row["ahead"] else verdict.shift
-            believed.append(
-                {
-                    "b_id": row["capture_id"],
-                    "b_at": shifted(row["at"], shift),
-                    "b_start": None if row["start"] is None else shifted(row["start"], shift),
-                }
-            )
-    if believed:
-        times: dict[str, Any] = {"at": bindparam("b_at"), "start": bindparam("b_start")}
-        connection.execute(
-            update(captures).where(captures.c.capture_id == bindparam("b_id")).values(**times, reason=None),
-            believed,
-        )
-    _doubt(connection, [row["capture_id"] for row, verdict in said if verdict.trust != "trusted"])
+        if believed:
+            at = shifted(row["at"], None if row["ahead"] else verdict.shift)
+            told.append((row["capture_id"], micros(at), None))
+        else:
+            told.append((row["capture_id"], None, UNTRUSTED_TIME))
+    settle(connection, told)
 
 
 def _doubt(connection: Connection, capture_ids: Sequence[str]) -> None:
     """Put captures under no account for their time, dated as they were stamped."""
-    c = captures.c
-    for ids in in_chunks(list(capture_ids)):
-        stamped = select(doubted.c.at).where(doubted.c.capture_id == c.capture_id).scalar_subquery()
-        started = select(doubted.c.start).where(doubted.c.capture_id == c.capture_id).scalar_subquery()
-        connection.execute(
-            update(captures)
-            .where(c.capture_id.in_(ids))
-            .values(at=stamped, start=started, reason=UNTRUSTED_TIME)
-        )
+    settle(connection, [(capture_id, None, UNTRUSTED_TIME) for capture_id in capture_ids])
 
 
 def _forget_oldest_run(connection: Connection, gateway: str) -> None:
@@ -394,5 +373,4 @@ def _verdict(row: Row) -> TimeVerdict:
 
 def seconds_text(span: timedelta) -> str:
     """Return a span in seconds as exact text."""
-    micros = span // timedelta(microseconds=1)
-    return format((Decimal(micros) / MICRO).normalize(), "f")
+    return format((Decimal(span // MICROSECOND) / MICRO).normalize(), "f")

@@ -27,11 +27,11 @@ from gateway.errors import AccessDenied
 from mapping.changes import Change
 from mapping.differences import differences
 from mapping.errors import ChangeRefused
+from mapping.proposals import APPROVE_ABOVE
 from mapping.snapshot import DirectorySnapshot
+from mapping.standing import count_touched
 from mapping.store import DirectoryStore
 
-APPROVE_ABOVE: Final = 100
-"""Changes in one set that somebody may make alone, unless [directory] says otherwise."""
 TRIES: Final = 5
 """How often a change set without a fingerprint is worked out again because others changed the directory meanwhile."""
 _FITTING: Final = frozenset({"install", "remove", "replace"})
@@ -41,8 +41,8 @@ _FITTING: Final = frozenset({"install", "remove", "replace"})
 class ChangeSetDesk:
     """The desk over one directory and its office; safe for threads and processes. Every method blocks.
 
-    `now` tells the time, `sure` whether this machine knows it (`DirectoryStore.apply`). Above `approve_above` changes
-    a second person must approve.
+    `now` tells the time, `sure` whether this machine knows it (`DirectoryStore.apply`). What touches
+    more than `approve_above` meters or accounts a second person must approve.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class ChangeSetDesk:
             self._office.trail.record(
                 actor,
                 "change_set.refused",
-                _subject(id),
+                subject_of(id),
                 at=self._now(),
-                detail={"codes": codes, "content": _digest(text)},
+                detail={"codes": codes, "content": content_digest(text)},
             )
             raise
         if request.fingerprint is not None:
@@ -111,13 +111,13 @@ class ChangeSetDesk:
         )
         detail: dict[str, Any] = {
             "changes": len(request.changes),
-            "content": _digest(text),
+            "content": content_digest(text),
             "fingerprint": seen.fingerprint,
         }
         with self._office.database.writing("taking a change set") as db:
             self.records.put(db, record)
             self._office.trail.add(
-                db, actor, "change_set.asked", _subject(id), at=record.asked_at, detail=detail
+                db, actor, "change_set.asked", subject_of(id), at=record.asked_at, detail=detail
             )
         self._office.trail.settle()
         if record.state is ChangeSetState.WAITING:
@@ -148,7 +148,7 @@ class ChangeSetDesk:
         self._still(fingerprint)
         _same(fingerprint, self._preview(request))
         self._office.trail.record(
-            actor, "change_set.approved", _subject(id), at=self._now(), detail={"fingerprint": fingerprint}
+            actor, "change_set.approved", subject_of(id), at=self._now(), detail={"fingerprint": fingerprint}
         )
         return self._apply(actor, record, request, _version_in(fingerprint), approver=actor.name)
 
@@ -160,7 +160,7 @@ class ChangeSetDesk:
         done = record.decided(ChangeSetState.REJECTED, by=actor.name, at=self._now(), note=note)
         with self._office.database.writing("rejecting a change set") as db:
             self.records.decide(db, done)
-            self._office.trail.add(db, actor, "change_set.rejected", _subject(id), at=self._now())
+            self._office.trail.add(db, actor, "change_set.rejected", subject_of(id), at=self._now())
         self._office.trail.settle()
         return done
 
@@ -191,7 +191,7 @@ class ChangeSetDesk:
 
     def note_view(self, actor: Actor, record: ChangeSetRecord) -> None:
         """Note in the audit trail that a person looked at a change set: it names consumers' accounts."""
-        self._office.trail.record(actor, "change_set.seen", _subject(record.id), at=self._now())
+        self._office.trail.record(actor, "change_set.seen", subject_of(record.id), at=self._now())
 
     def shown(self, record: ChangeSetRecord) -> Preview | None:
         """Return what a waiting change set would do now, with the fingerprint to approve it by; None for others."""
@@ -227,7 +227,7 @@ class ChangeSetDesk:
             new=after.version != before.version,
             spans=tuple(spans),
             names=tuple(names),
-            needs_approval=len(request.changes) > self._approve_above,
+            needs_approval=max(count_touched(after, before.version, after.version)) > self._approve_above,
         )
 
     def _fingerprint(self, version: int, text: str) -> str:
@@ -248,7 +248,7 @@ class ChangeSetDesk:
         """Apply a kept change set once, however often it is tried; only on the version `wanted`, where one is."""
         by = record.actor if approver is None else f"{record.actor}, approved by {approver}"
         source = f"change set {record.id}" + (f" ({record.source})" if record.source else "")
-        digest = _digest(record.id)
+        digest = content_digest(record.id)
         for left in reversed(range(TRIES)):
             before = self._store.snapshot()
             done = next((c.version for c in reversed(before.changes) if c.digest == digest), None)
@@ -307,7 +307,7 @@ class ChangeSetDesk:
         with self._office.database.writing("noting an applied change set") as db:
             if self.records.decide(db, done):
                 self._office.trail.add(
-                    db, actor, "change_set.applied", _subject(record.id), at=at, detail={"version": version}
+                    db, actor, "change_set.applied", subject_of(record.id), at=at, detail={"version": version}
                 )
         self._office.trail.settle()
         return done
@@ -323,7 +323,7 @@ class ChangeSetDesk:
                 db,
                 actor,
                 "change_set.refused",
-                _subject(record.id),
+                subject_of(record.id),
                 at=self._now(),
                 detail={"codes": "MOVED_ON"},
             )
@@ -359,25 +359,11 @@ def _same(fingerprint: str, seen: Preview) -> None:
     raise OtherChanges("the fingerprint is not that of these changes: look at them again with `dry_run`")
 
 
-def _digest(text: str) -> str:
+def content_digest(text: str) -> str:
+    """Return the digest of a change set's text, as the audit trail has it."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _subject(id: str) -> str:
+def subject_of(id: str) -> str:
+    """Return what the audit trail calls a change set."""
     return f"change_set:{id}"
-
-
-def content_faults(office: Office) -> list[str]:
-    """Return each kept change set that is not what the audit trail says was asked for; memory is bounded."""
-    faults = []
-    records = ChangeSetRecords(office.database)
-    for record in records.each():
-        entries = office.trail.entries(subject=_subject(record.id))
-        asked = next((one for one in reversed(entries) if one.act == "change_set.asked"), None)
-        if asked is None:
-            faults.append(f"{record.id} is kept, and the trail does not know that it was asked for")
-        elif (asked.actor, asked.detail.get("content")) != (record.actor, _digest(record.changes)):
-            faults.append(f"{record.id} is not what {asked.actor} asked for: it was changed since")
-        elif (record.state is ChangeSetState.APPLIED) != any(e.act == "change_set.applied" for e in entries):
-            faults.append(f"{record.id} is {record.state.value}, and the trail says otherwise")
-    return faults

@@ -101,7 +101,7 @@ def step_of(code: str, seed: str, now: datetime, used: int) -> int | None:
     Steps up to `used` were used: neither their code nor an earlier one counts again (RFC 6238 section 5.2).
     """
     present = int(now.timestamp()) // STEP_SECONDS
-    given = code.strip().encode()
+    given = "".join(code.split()).encode()  # apps show "123 456"
     found = None
     for step in range(present - WINDOW, present + WINDOW + 1):
         # Every step is compared: which one it was shows in no time.

@@ -145,13 +145,14 @@ class Trail:
         *,
         subject: str | None = None,
         actor: str | None = None,
+        act: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Return entries, the newest first: those of a subject, an actor, a time; at most `limit`."""
+        """Return entries, the newest first: those of a subject, an actor, an act, a time; at most `limit`."""
         query = select(trail).order_by(trail.c.number.desc())
-        for column, wanted in ((trail.c.subject, subject), (trail.c.actor, actor)):
+        for column, wanted in ((trail.c.subject, subject), (trail.c.actor, actor), (trail.c.act, act)):
             if wanted is not None:
                 query = query.where(column == wanted)
         if since is not None:

@@ -26,24 +26,33 @@ NEWEST = 3
 """Snapshots looked at of each profile: a value that is missing in the newest may stand in the one before."""
 SLOT = timedelta(minutes=30)
 """One bar of today's chart."""
+TODAY_REACH = timedelta(hours=1)
+"""How long before today's midnight its first reading may have been taken."""
 SLOT_REACH = timedelta(minutes=5)
 """How far from a slot's ends a register may have been read: further, and the bar would be its neighbour's."""
 
 
 class AccountCaptures:
-    """Captures attributed to one account by one directory snapshot, looked at over start..now.
+    """Captures attributed to one account by one directory snapshot: money over start..now, energy since `today` began.
 
     An interval that straddles a hand-over (`partial`) is never counted; a capture whose time or meter is not
     trusted is nobody's. Nothing is read outside the spans in which the account held the meter.
     """
 
     def __init__(
-        self, ledger: Ledger, snapshot: DirectorySnapshot, account_id: str, start: datetime, now: datetime
+        self,
+        ledger: Ledger,
+        snapshot: DirectorySnapshot,
+        account_id: str,
+        start: datetime,
+        today: datetime,
+        now: datetime,
     ) -> None:
         self._ledger = ledger
         self._snapshot = snapshot
         self._account_id = account_id
         self._start = start
+        self._today = today - TODAY_REACH
         self._now = now
         self._timelines: dict[str, MeterTimeline] = {}
         self._spans = [
@@ -131,7 +140,7 @@ class AccountCaptures:
     @cached_property
     def _intervals(self) -> list[IntervalEnergy]:
         found = []
-        for capture in self._read("block_load", self._start):
+        for capture in self._read("block_load", self._today):
             kwh = values.interval_energy(capture)
             if kwh is not None and capture.start is not None:
                 kwh *= self._factor(capture)
@@ -145,7 +154,7 @@ class AccountCaptures:
         """Registers of meters that store no intervals."""
         with_blocks = {i.meter for i in self._intervals}
         found = []
-        for capture in self._read("instantaneous", self._start):
+        for capture in self._read("instantaneous", self._today):
             kwh = values.energy(capture)
             if kwh is not None and capture.meter not in with_blocks:
                 kwh *= self._factor(capture)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import Text, TextClause, bindparam, text
 
 from gateway.central.ledger.database import Database
 from gateway.central.ledger.meter_states import WELL
@@ -294,7 +294,7 @@ def _statement(query: str) -> TextClause:
     lists = [
         name for name in ("online", "dark", "gateways", "lines", "meters", "codes") if f":{name}" in query
     ]
-    return text(query).bindparams(*(bindparam(name, expanding=True) for name in lists))
+    return text(query).bindparams(*(bindparam(name, type_=Text(), expanding=True) for name in lists))
 
 
 def _named(rows: Sequence[Any], number: int) -> Named:

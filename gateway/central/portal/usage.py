@@ -71,18 +71,28 @@ def register_use(
     spans: list[tuple[datetime, datetime]] = []
     for meter in {r.meter for r in registers}:
         mine = sorted((r for r in registers if r.meter == meter and r.at <= end + reach), key=lambda r: r.at)
-        found = _bounds(mine, start, end, reach)
-        if found is None:
-            continue
-        first, last = found
-        between = [r for r in mine if first.at <= r.at <= last.at]
-        if any(b.kwh < a.kwh for a, b in pairwise(between)):
-            continue
-        total = (total or Decimal(0)) + last.kwh - first.kwh
-        begun = start if first.at - start <= reach else first.at
-        ended = end if end - last.at <= reach else last.at
-        spans.append((begun, ended))
+        found = register_difference(mine, start, end, reach)
+        if found is not None:
+            total = (total or Decimal(0)) + found[0]
+            spans.append(found[1:])
     return Use(start=start, end=end, kwh=total, missing=max(end - start - _union(spans), timedelta(0)))
+
+
+def register_difference(
+    readings: Iterable[RegisterReading], start: datetime, end: datetime, reach: timedelta
+) -> tuple[Decimal, datetime, datetime] | None:
+    """Return by how many kWh one meter's register rose in start..end, and the part of it that it covers, or None."""
+    mine = sorted(readings, key=lambda r: r.at)
+    found = _bounds(mine, start, end, reach)
+    if found is None:
+        return None
+    first, last = found
+    between = [r for r in mine if first.at <= r.at <= last.at]
+    if any(b.kwh < a.kwh for a, b in pairwise(between)):
+        return None
+    begun = start if first.at - start <= reach else first.at
+    ended = end if end - last.at <= reach else last.at
+    return last.kwh - first.kwh, begun, ended
 
 
 def _bounds(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -14,6 +13,7 @@ from gateway.central.ledger.ledger import Ledger
 from gateway.central.portal import values
 from gateway.central.portal.account_captures import AccountCaptures
 from gateway.central.portal.overview import OperatorOverview
+from gateway.central.portal.reckoning import BILLING_ZONE, Days, account_days
 from gateway.central.portal.usage import days_left, spending
 from gateway.central.portal.view_models import (
     BalanceSource,
@@ -52,7 +52,7 @@ class Views:
         snapshot: Callable[[], DirectorySnapshot],
         clock: Clock,
         *,
-        zone: str = "Asia/Kolkata",
+        zone: str = BILLING_ZONE,
         silent_after: timedelta = timedelta(hours=2),
         protocol_of: Callable[[str], str | None] = lambda _: None,
         wall: NowSource | None = None,
@@ -93,7 +93,10 @@ class Views:
             raise UsageError("the directory does not know this account")
         now = self.now()
         midnights = self._midnights(now)
-        mine = AccountCaptures(self._ledger, snapshot, account_id, midnights[0] - timedelta(hours=1), now)
+        first = midnights[0] - timedelta(hours=1)
+        mine = AccountCaptures(self._ledger, snapshot, account_id, first, midnights[-1], now)
+        days = Days(self.zone)
+        whole = [days.of(midnight) for midnight in midnights[:-1]]
         balance, other = self._balances(account_id, mine)
         supply, supply_as_of = mine.supply()
         seen = supply
@@ -121,14 +124,14 @@ class Views:
             recharge=mine.recharge(),
             today=mine.today(midnights[-1], now),
             today_slots=mine.slots(midnights[-1], now),
-            days=tuple(mine.use(start, end) for start, end in pairwise(midnights)),
+            days=tuple(account_days(self._ledger, snapshot, days, account_id, whole)),
         )
 
     def _midnights(self, now: datetime) -> list[datetime]:
         """Return the local midnights that bound the last seven whole days, oldest first; the last began today."""
-        today = now.astimezone(self.zone).date()
-        days = (today - timedelta(days=back) for back in range(HISTORY_DAYS, -1, -1))
-        return [datetime.combine(day, time(), self.zone).astimezone(UTC) for day in days]
+        days = Days(self.zone)
+        today = days.of(now)
+        return [days.begin(day) for day in days.between(today - timedelta(days=HISTORY_DAYS), today)]
 
     def _balances(
         self, account_id: str, mine: AccountCaptures

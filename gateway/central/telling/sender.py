@@ -155,8 +155,10 @@ class Sender:
             log.error("sms_hand_over_failed", error=repr(error))
 
     async def _wait(self) -> None:
+        # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes together with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), LOOK)
+            async with asyncio.timeout(LOOK):
+                await self._changed.wait()
 
     async def _stop(self) -> None:
         if self._tasks:

@@ -32,7 +32,7 @@ NoteOption = Annotated[str, typer.Option("--note", help="Why, for the record.")]
 def open_ledger(files: CentralFiles, *, read_only: bool) -> Iterator[Ledger]:
     """Open central's ledger for the time of a block; UsageError where there is none."""
     if not files.has_ledger:
-        raise UsageError(f"there is no ledger at {files.ledger}: is this central's data folder?")
+        raise UsageError(f"there is no ledger in {files.folder}: is this central's data folder?")
     ledger = Ledger(files.ledger, read_only=read_only)
     try:
         yield ledger

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.central.office.actors import Right
-from gateway.central.office.change_sets import content_faults
+from gateway.central.office.audit_checks import content_faults, not_in_the_trail
 from gateway.central.office.office import Office
 from gateway.central.office.trail import Head
 from gateway.cli.exits import Exit
@@ -16,7 +16,9 @@ from gateway.cli.office.acting import acting
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.options import JsonOption, parse_span
 from gateway.cli.output import print_fields, print_line, print_table
+from mapping.store import DirectoryStore
 
+MAX_TOLD = 20
 audit_group = typer.Typer(help="The record of who did and saw what, as a hash chain.", no_args_is_help=True)
 
 
@@ -43,16 +45,24 @@ def verify(
     with Office(files.office, files.folder) as office:
         found = office.trail.verify(*heads)
         contents = content_faults(office)
+        with DirectoryStore(files.directory) as store:
+            unknown = [
+                f"directory version {one.version} ({one.source[:100]}, by {one.by[:100]})"
+                for one in not_in_the_trail(office, store.snapshot().changes)
+            ]
     faults = [*found.faults, *contents]
     shown = {
         "result": "whole" if not faults else f"{found.count + len(contents)} faults",
         "entries": found.entries,
         "head": str(found.head),
     }
-    print_fields({**shown, "faults": faults} if as_json else shown, as_json=as_json)
+    more = {"faults": faults, "not_in_the_trail": unknown}
+    print_fields({**shown, **more} if as_json else shown, as_json=as_json)
     if not as_json:
         for fault in faults:
             print_line(f"  {fault}")
+        for one in unknown[:MAX_TOLD]:
+            print_line(f"  not in the trail: {one}: another program applied it, or a crash came between")
     if faults:
         raise typer.Exit(Exit.FAILED)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gateway.central.ledger.database import NoLedger
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.moved_energy import Balance, TouchedSpan, touched_spans
 from gateway.central.office.actors import Right
@@ -110,10 +111,12 @@ def approve_above(config: Path | None) -> int:
 @contextmanager
 def opened_ledger(files: CentralFiles) -> Iterator[Ledger | None]:
     """Give the ledger to be read; None where there is none."""
-    if not files.has_ledger:
+    try:
+        ledger = Ledger(files.ledger, read_only=True)
+    except NoLedger:
         yield None
         return
-    with closing(Ledger(files.ledger, read_only=True)) as ledger:
+    with closing(ledger):
         yield ledger
 
 

@@ -69,6 +69,9 @@ def make_slips(
     as_html: Annotated[
         bool, typer.Option("--html", help="HTML for a browser to print, in place of PDF.")
     ] = False,
+    campaign: Annotated[
+        str | None, typer.Option("--campaign", help="Only for those whom this campaign tells by slip.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also those that were made before.")] = False,
     portal: Annotated[
         str | None,
@@ -105,6 +108,7 @@ def make_slips(
         as_html=as_html,
         routes=route,
         again=again,
+        campaign=campaign,
         jobs=jobs,
     )
     now = datetime.now(UTC)

@@ -9,6 +9,7 @@ import typer
 
 from gateway.central.office.actors import Proof, Right
 from gateway.cli.office.acting import acting
+from gateway.cli.office.asked_sets import decided_of_systems, desk_of, found_of_systems, rows_of_systems
 from gateway.cli.office.clock import knows_the_time
 from gateway.cli.office.files import ConfigChoice, DataOption, find_files
 from gateway.cli.office.given import MAX_SHOWN, ByOption, DryRunOption, Given, Seen, opened_ledger, show
@@ -28,7 +29,7 @@ def waiting(data: DataOption = None, config: ConfigChoice = None, as_json: JsonO
     Example: meter-gateway directory waiting --data DIR
     """
     files, now = find_files(data, config), datetime.now(UTC)
-    with DirectoryStore(files.directory) as store, acting(files, Right.SEE):
+    with DirectoryStore(files.directory) as store, acting(files, Right.SEE) as actor:
         rows = [
             {
                 "fingerprint": one.fingerprint,
@@ -42,6 +43,7 @@ def waiting(data: DataOption = None, config: ConfigChoice = None, as_json: JsonO
             }
             for one in Proposals(store).all()
         ]
+        rows += rows_of_systems(actor, store, now)
     print_table(rows, as_json=as_json, empty="nothing waits")
 
 
@@ -67,6 +69,11 @@ def approve(
         who, proposals, before = actor.called(by), Proposals(store), store.snapshot()
         if actor.named and actor.actor.proof is not Proof.SESSION:
             raise AccessDenied("only a person who has logged in approves: no machine, and no token")
+        how = Given(data, config, dry_run, as_json, by, shown)
+        if (asked := found_of_systems(actor, store, fingerprint)) is not None:
+            result, after = decided_of_systems(actor, store, asked, dry_run=dry_run, now=now)
+            show(result, Seen(before, after, ledger, now), how, applied=not dry_run)
+            return
         held = proposals.find(fingerprint)
         if dry_run:
             changes = changes_asked(held.text, before)
@@ -84,7 +91,6 @@ def approve(
             "meters": held.meters,
             "accounts": held.accounts,
         }
-        how = Given(data, config, dry_run, as_json, by, shown)
         show(result, Seen(before, after, ledger, now), how, applied=not dry_run)
 
 
@@ -96,6 +102,10 @@ def discard(fingerprint: Fingerprint, data: DataOption = None, config: ConfigCho
     files = find_files(data, config)
     with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE, Right.APPROVE) as actor:
         proposals = Proposals(store)
+        if (asked := found_of_systems(actor, store, fingerprint)) is not None:
+            desk_of(actor, store).reject(actor.actor, asked[0].id, None)
+            print_line(f"{asked[0].id} ({asked[0].source} by {asked[0].actor}) is rejected")
+            return
         held = proposals.find(fingerprint)
         proposals.discard(held.fingerprint)
         actor.note("plan.discarded", f"plan:{held.fingerprint}")

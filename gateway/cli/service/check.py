@@ -77,6 +77,13 @@ def check(config: ConfigOption = CONFIG_FILE, as_json: JsonOption = False) -> No
     if loaded.influx is not None and (found := account_tag_problem(loaded.influx, len(loaded.meters))):
         print_problem(str(source.mistake(*found)))
         raise typer.Exit(Exit.CONFIG)
+    if not {"central", "portal"}.isdisjoint(loaded.gateway.roles):
+        from gateway.roles.telling import telling_problems
+
+        if problems := telling_problems(loaded):
+            for text in problems:
+                print_problem(text)
+            raise typer.Exit(Exit.CONFIG)
     # The role brings the web's libraries: it is looked at only where a configuration names it.
     if "portal" in loaded.gateway.roles and loaded.secrets.is_dir():
         from gateway.roles.portal import portal_problems

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import monotonic
 
+from gateway.cli.service.history import AGAIN, HistoryWalk
 from gateway.contract.batches import parse_sound
 from gateway.contract.consumer_rule import ConsumerState
 from gateway.contract.envelope import parse, parse_change, wrap
@@ -18,6 +20,7 @@ from gateway.contract.messages import (
     Batch,
     Capture,
     CaptureValue,
+    HistoryAnswer,
     NamingChanged,
     Status,
     TimeVerdict,
@@ -25,7 +28,8 @@ from gateway.contract.messages import (
 )
 from gateway.contract.replay import ReplayPlanner
 from gateway.contract.topics import TopicKind, Topics
-from gateway.errors import ContractError
+from gateway.errors import NOT_TAKEN, ContractError
+from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection, MqttSettings, connect
 from gateway.seqset import SeqSet
 
@@ -177,26 +181,76 @@ async def listen(
     out: Out,
     *,
     ack: bool = False,
+    walk: HistoryWalk | None = None,
     password: bytes | None = None,
 ) -> None:
     """Print deliveries until cancelled; `ack` acknowledges them to the edges as billing would.
 
-    A real consumer stores durably before it acknowledges; this one only prints. PeerError when the
-    broker cannot be reached or ends the connection.
+    With a `walk` what was before is asked of central, too: PeerRefusedData when it refuses. A real consumer stores
+    durably before it acknowledges; this one only prints. PeerError when the broker cannot be reached or ends the
+    connection.
     """
     topics = Topics(root)
     consumer = Consumer(out, settings.username or settings.client_id)  # the access rules go by the login
     async with connect(settings, password=password) as connection:
         await connection.subscribe(*(topics.filter(kind) for kind in _TOPICS))
         out(f"listening {topics.base} on {connection.broker}")
-        answering = asyncio.create_task(_answer(connection, topics, consumer, ack))
+        tasks = [asyncio.create_task(_answer(connection, topics, consumer, ack))]
+        asking = asyncio.Event()
+        if walk is not None:
+            own = topics.history(walk.request.consumer)
+            kinds = (TopicKind.READINGS, TopicKind.EVENTS, TopicKind.ATTRIBUTIONS, TopicKind.VERDICTS)
+            await connection.subscribe(
+                *(own.filter(kind) for kind in kinds), topics.history_answer(walk.request.consumer)
+            )
+            tasks.append(asyncio.create_task(_ask(connection, topics, walk, asking, out)))
         try:
             async for message in connection.messages():
-                consumer.take(topics, message.topic, message.payload)
+                if walk is not None and message.topic.startswith(f"{own.base}/"):
+                    _take_history(consumer, own, walk, message, out)
+                    asking.set()
+                else:
+                    consumer.take(topics, message.topic, message.payload)
         finally:
-            answering.cancel()
+            for task in tasks:
+                task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await answering
+                await asyncio.gather(*tasks)
+
+
+def _take_history(consumer: Consumer, own: Topics, walk: HistoryWalk, message: MqttMessage, out: Out) -> None:
+    """Take a message of those that central sends to this consumer alone."""
+    if own.parse(message.topic).kind is not TopicKind.HISTORY_ANSWER:
+        consumer.take(own, message.topic, message.payload)
+        walk.heard(json.loads(message.payload)["id"])
+        return
+    was_done = walk.done
+    for one in walk.answered(parse(message.payload, HistoryAnswer).data):
+        consumer.gateways[one.journal] = one.gateway
+        consumer.state.journals.setdefault(one.journal, SeqSet()).gone_below(one.seq + 1)
+    if walk.done and not was_done:
+        out(f"caught up {walk.pages} pages, {len(consumer.state.captures)} captures")
+
+
+async def _ask(
+    connection: MqttConnection, topics: Topics, walk: HistoryWalk, asking: asyncio.Event, out: Out
+) -> None:
+    """Ask for each page until it has come, then for the next."""
+    sent = None
+    while not walk.done:
+        if walk.request != sent or not asking.is_set():  # the next page, or nothing was heard for long
+            sent, now = walk.request, datetime.now(UTC)
+            identity = f"{sent.consumer}/{sent.request}/{walk.pages}"
+            payload = wrap(sent, id=identity, source=f"/consumers/{sent.consumer}", time=now)
+            try:
+                await connection.publish(topics.history_request(sent.consumer), payload)
+            except NOT_TAKEN as error:
+                out(f"refused   the broker does not let {sent.consumer} ask for what was before: {error}")
+                return
+        asking.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN):
+                await asking.wait()
 
 
 async def _answer(connection: MqttConnection, topics: Topics, consumer: Consumer, ack: bool) -> None:

@@ -24,6 +24,7 @@ from tests.support.edge.mqtt_edge import Edge, settings
 from tests.support.journal_records import record
 from tests.support.keys import PRIVATE, PUBLIC
 from tests.support.mosquitto import Mosquitto
+from tests.support.postgres import PostgreSQL
 from tests.support.waiting import until
 
 FAST = CentralOptions(ack_interval=0.05, patience=0.3, lost_after=30.0)
@@ -51,7 +52,7 @@ class HonestEdge(Edge):
 
 
 @asynccontextmanager
-async def central_with(broker: Mosquitto, path: Path) -> AsyncIterator[Ledger]:
+async def central_with(broker: Mosquitto, path: Path | str) -> AsyncIterator[Ledger]:
     ledger = Ledger(path)
     one = settings(broker, "central", session_expiry=3600)
     central = Central(settings=one, ledger=ledger, signing_key=PRIVATE, options=FAST)
@@ -110,6 +111,34 @@ async def test_a_ledger_restored_from_a_copy_gets_all_back(tmp_path: Path, how: 
                 await append(journal, 997, 3)
                 await acknowledged(journal, 1_000)
                 assert str(ledger.identity.generation) in edge.acknowledged()
+    assert journal.first_seq == 1
+    await journal.close()
+
+
+@pytest.mark.mosquitto
+@pytest.mark.postgres
+async def test_a_ledger_of_a_server_restored_from_a_copy_gets_all_back(tmp_path: Path) -> None:
+    """Nothing lies beside a server's database: what the edge was acknowledged shows that it was more."""
+    journal = await Journal.open(tmp_path / "journal.db", clock=SystemClock(), limits=LIMITS)
+    with PostgreSQL() as server, Mosquitto(tmp_path / "m") as broker:
+        live = server.database()
+        edge = HonestEdge(broker, journal, tmp_path / "edge")
+        async with running(edge.sink, journal):
+            await append(journal, 0, 30)
+            async with central_with(broker, live) as ledger:
+                await acknowledged(journal, 30)
+                first = ledger.identity.generation
+            backup = server.copy(live)
+            await append(journal, 30, 67)
+            async with central_with(broker, live):
+                await acknowledged(journal, 97)
+            async with central_with(broker, backup) as ledger:
+                await until(lambda: ledger.identity.generation.counter == first.counter + 1)
+                await until(lambda: ledger.journals.state(journal.uuid).contiguous == 97)
+                assert ledger.counts().captures == 97
+                assert ledger.journals.missing() == []
+                [set_back] = ledger.identity.set_backs()
+                assert "edge-1 shows" in set_back.why
     assert journal.first_seq == 1
     await journal.close()
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, make_url
+import msgspec
+from sqlalchemy import Engine, create_engine, make_url, select, update
 
 from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.schema import captures
 from mapping.database import POSTGRESQL
 from tests.support.postgres import PostgreSQL
 
@@ -38,6 +40,15 @@ class LedgerDatabase:
     def close(self) -> None:
         """Release the connection."""
         self._engine.dispose()
+
+
+def alter_values(ledger: Ledger, mantissa: int, other: int) -> None:
+    """Write another mantissa in the place of one, wherever it stands, past everything that would notice."""
+    with ledger.database.writing("altering") as connection:
+        for at, packed in connection.execute(select(captures.c.at, captures.c.packed)).all():
+            items = [other if item == mantissa else item for item in msgspec.msgpack.decode(packed)]
+            changed = update(captures).where(captures.c.at == at)
+            connection.execute(changed.values(packed=msgspec.msgpack.encode(items)))
 
 
 @contextmanager

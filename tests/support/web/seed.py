@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from gateway.central.campaign.store import CampaignStore
 from gateway.central.directory.places import follow_places
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.people.contacts import ContactStore
@@ -371,7 +372,7 @@ def town(
     seed: bool = True,
     site: Site = THIS_MACHINE,
     limits: AskingLimits | None = None,
-    slips: Callable[[str], str | None] = lambda _token: None,
+    campaign: CampaignStore | None = None,
 ) -> Iterator[Town]:
     """Open everything on files in `folder`."""
     clock = ManualClock(NOW)
@@ -406,7 +407,7 @@ def town(
             number_token=number_token,
             site=site,
             limits=limits,
-            slips=slips,
+            campaign=campaign,
         )
         try:
             yield Town(folder, clock, directory, ledger, writer, contacts, views, codes, app, otp)

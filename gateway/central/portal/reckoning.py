@@ -1,0 +1,201 @@
+"""Reckons from captures the energy that each account used of a meter in local days, and keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.ledger.records import LASTING_REASONS, StoredCapture
+from gateway.central.ledger.use import ALWAYS, METERED, REACH, DayUse, Span, StaleTime, joined
+from gateway.central.portal import values
+from gateway.central.portal.usage import RegisterReading, Use, register_difference
+from mapping.differences import touched
+from mapping.directory import AttributionRole
+from mapping.instants import MICROSECOND, micros
+from mapping.snapshot import DirectorySnapshot
+from mapping.timeline import MeterTimeline
+
+BILLING_ZONE: Final = "Asia/Kolkata"
+"""The zone of the meters' days, by which energy is billed."""
+SETTLING: Final = timedelta(hours=2)
+"""A day is reckoned when it is over for so long: most of it has come by then, and it is reckoned once."""
+METERS_AT_ONCE: Final = 20
+"""Meters reckoned in one round: what edges are told must not wait for a city's."""
+DAYS_AT_ONCE: Final = 40
+"""Days of one meter reckoned in one round."""
+_REACH: Final = timedelta(microseconds=REACH)
+_BLOCKS, _REGISTERS = METERED
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The local days of one zone: 23 to 25 hours long where clocks are set."""
+
+    zone: ZoneInfo
+
+    def of(self, at: datetime) -> date:
+        """Return the day that an instant lies in; a midnight begins one."""
+        return at.astimezone(self.zone).date()
+
+    def begin(self, day: date) -> datetime:
+        """Return the instant at which a day begins, in UTC."""
+        return datetime.combine(day, time(), self.zone).astimezone(UTC)
+
+    def span(self, day: date) -> tuple[datetime, datetime]:
+        """Return the instants at which a day begins and ends, in UTC."""
+        return self.begin(day), self.begin(day + timedelta(days=1))
+
+    def between(self, first: date, last: date) -> list[date]:
+        """Return the days first..last."""
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def reckon(
+    ledger: Ledger, snapshot: DirectorySnapshot, days: Days, meter: str, wanted: Sequence[date]
+) -> list[DayUse]:
+    """Return what each account used of a meter in days that follow each other, where anything is known of it.
+
+    An interval counts for who held the meter for all of it; one that lies in two days counts in none. A day without
+    any interval is reckoned by the registers nearest to its ends. Nothing that is not believed counts.
+    """
+    if not wanted:
+        return []
+    whose = _Whose(snapshot, meter)
+    begin, end = days.begin(wanted[0]), days.span(wanted[-1])[1]
+    found: dict[tuple[date, str], tuple[Decimal, list[Span]]] = {}
+    with_intervals: set[date] = set()
+    for stored in ledger.captures.between(meter, _BLOCKS, begin, end):
+        if stored.start is None or stored.reason in LASTING_REASONS:
+            continue
+        kwh, day = values.interval_energy(stored.message), days.of(stored.start)
+        if kwh is None or stored.at > days.span(day)[1] or stored.start < begin:
+            continue
+        with_intervals.add(day)
+        for account in whose.accounts(stored):
+            held, spans = found.get((day, account), (Decimal(0), []))
+            spans.append((micros(stored.start), micros(stored.at)))
+            found[day, account] = held + kwh * whose.factor(stored.at), spans
+    uses = [
+        DayUse(meter=meter, day=day, account_id=account, kwh=kwh, covered=tuple(joined(spans)))
+        for (day, account), (kwh, spans) in found.items()
+    ]
+    for day in wanted:
+        if day not in with_intervals:
+            uses += _by_registers(ledger, whose, days, meter, day)
+    return uses
+
+
+def _by_registers(ledger: Ledger, whose: _Whose, days: Days, meter: str, day: date) -> Iterator[DayUse]:
+    begin, end = days.span(day)
+    mine: dict[str, list[RegisterReading]] = {}
+    for stored in ledger.captures.between(meter, _REGISTERS, begin - _REACH, end + _REACH):
+        if stored.reason in LASTING_REASONS:
+            continue
+        kwh = values.energy(stored.message)
+        for account in whose.accounts(stored) if kwh is not None else ():
+            reading = RegisterReading(meter=meter, at=stored.at, kwh=(kwh or 0) * whose.factor(stored.at))
+            mine.setdefault(account, []).append(reading)
+    for account, readings in mine.items():
+        used = register_difference(readings, begin, end, _REACH)
+        if used is not None:
+            kwh, begun, ended = used
+            span = (micros(begun), micros(ended))
+            yield DayUse(meter=meter, day=day, account_id=account, kwh=kwh, covered=(span,))
+
+
+class _Whose:
+    """Who holds a meter, and what its energy is multiplied by."""
+
+    def __init__(self, snapshot: DirectorySnapshot, meter: str) -> None:
+        self._timeline = MeterTimeline(snapshot, meter)
+        self._installed = snapshot.installations(meter)
+
+    def accounts(self, stored: StoredCapture) -> list[str]:
+        """Return the accounts under which a capture stands as a whole."""
+        held = self._timeline.attributions(stored.start, stored.at).accounts
+        return [one.account_id for one in held if one.role is not AttributionRole.PARTIAL]
+
+    def factor(self, at: datetime) -> Decimal:
+        """Return the external multiplier (CT/PT) of the installation that ended or goes on at an instant."""
+        fitted = [one for one in self._installed if one.valid_from < at]
+        return fitted[-1].multiplier if fitted else Decimal(1)
+
+
+def use_of(uses: Iterable[DayUse], start: datetime, end: datetime) -> Use:
+    """Put together what an account's meters say of one day, start..end; what none covers is missing."""
+    parts = list(uses)
+    covered = sum(stop - begin for begin, stop in joined(span for one in parts for span in one.covered))
+    return Use(
+        start=start,
+        end=end,
+        kwh=sum((one.kwh for one in parts), Decimal(0)) if parts else None,
+        missing=max(end - start - covered * MICROSECOND, timedelta(0)),
+    )
+
+
+def account_days(
+    ledger: Ledger, snapshot: DirectorySnapshot, days: Days, account_id: str, wanted: Sequence[date]
+) -> list[Use]:
+    """Return an account's use of days that follow each other: as kept, and of the captures where it is marked."""
+    first, last = wanted[0], wanted[-1]
+    mine = {meter for meter, _ in snapshot.meters_of_account(account_id)}
+    kept: list[DayUse] = []
+    stale: dict[str, tuple[date, date]] = dict.fromkeys(mine, (first, last))
+    if ledger.use.is_kept_by(snapshot.version, days.zone.key):
+        kept = ledger.use.of_account(account_id, first, last)
+        mine |= {one.meter for one in kept}
+        stale = {
+            meter: (days.of(found.since), days.of(found.until))
+            for meter, found in ledger.use.stale(sorted(mine)).items()
+        }
+    parts = [
+        one
+        for one in kept
+        if one.meter not in stale or not stale[one.meter][0] <= one.day <= stale[one.meter][1]
+    ]
+    for meter, (since, until) in stale.items():
+        anew = [day for day in wanted if since <= day <= until]
+        parts += [one for one in reckon(ledger, snapshot, days, meter, anew) if one.account_id == account_id]
+    return [use_of((one for one in parts if one.day == day), *days.span(day)) for day in wanted]
+
+
+def follow_use(ledger: Ledger, snapshot: DirectorySnapshot, zone: str = BILLING_ZONE) -> None:
+    """Mark what other installations, holdings and multipliers than those followed last may have made of use. Blocks."""
+    done, version = ledger.use.followed(), snapshot.version
+    if done == version and ledger.use.is_kept_by(version, zone):
+        return
+    meters = touched(snapshot, done, version)[0] if 0 < done < version else None
+    ledger.use.follow(version, zone, meters)
+
+
+def reckon_due(ledger: Ledger, snapshot: DirectorySnapshot, now: datetime, zone: str = BILLING_ZONE) -> int:
+    """Reckon some of what is marked and over, the oldest first; return of how many meters. Blocks."""
+    days = Days(ZoneInfo(zone))
+    today = days.of(now - SETTLING)
+    due = ledger.use.due(days.begin(today), METERS_AT_ONCE)
+    snapshot.expect(one.meter for one in due)
+    for one in due:
+        _reckon_stale(ledger, snapshot, days, one, today)
+    return len(due)
+
+
+def _reckon_stale(
+    ledger: Ledger, snapshot: DirectorySnapshot, days: Days, stale: StaleTime, today: date
+) -> None:
+    since, until = stale.since, stale.until
+    if micros(since) == ALWAYS[0]:
+        there = ledger.use.extent(stale.meter)
+        if there is None:
+            ledger.use.keep(stale, (), (), None)
+            return
+        since, until = there[0] - _REACH, min(until, there[1] + _REACH)
+    first, last = days.of(since), min(days.of(until), today - timedelta(days=1))
+    wanted = days.between(first, min(last, first + timedelta(days=DAYS_AT_ONCE - 1)))
+    done = days.span(wanted[-1])[1] if wanted else days.begin(today)
+    rest = None if done > until else (done, until)
+    ledger.use.keep(stale, wanted, reckon(ledger, snapshot, days, stale.meter, wanted), rest)
