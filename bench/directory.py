@@ -201,10 +201,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a small town, in less than a minute")
+    parser.add_argument("--consumers", type=int, default=700_000)
+    parser.add_argument("--meters", type=int, default=150_000)
     parser.add_argument("--postgresql", action="store_true", help="in a PostgreSQL in place of files")
     asked = parser.parse_args()
-    consumers, meters = (10_000, 2_000) if asked.quick else (700_000, 150_000)
+    consumers, meters = asked.consumers, asked.meters
     if asked.quick:
+        consumers, meters = 10_000, 2_000
         print("quick: 10,000 consumers and 2,000 meters in place of 700,000 and 150,000", flush=True)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     city = City(
@@ -223,7 +226,8 @@ def main() -> None:
             bench.central()
         finally:
             bench.close()
-    print(json.dumps({name: round(value, 2) for name, value in bench.figures.items()}))
+    sizes = {"quick": asked.quick, "consumers": consumers, "meters": meters}
+    print(json.dumps(sizes | {name: round(value, 2) for name, value in bench.figures.items()}))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.kanpur_city import DAYS, MONTH_ENDS, City, Row
+from bench.kanpur_city import DAYS, MONTH_ENDS, MOVED_ON, City, Row
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import StoredCapture
 from mapping.directory import Attributions, NumberKind
@@ -143,9 +143,10 @@ class Audit:
             self.found.fault("misbilled_months", f"{city.old_number(account)}: {billed} Wh, truly {true}")
 
     def _true_use(self, meter: int, account: int, point: int, since: float, until: float) -> int:
-        slots = (day / 48 for day in range(round(since * 48), round(until * 48)))
-        rate = self._city.rate(meter)
-        return sum(rate for day in slots if self._city.holder(point, day) == account)
+        if point in self._city.moved:
+            came = account == self._city.newcomer(point)
+            since, until = (max(since, MOVED_ON), until) if came else (since, min(until, MOVED_ON))
+        return max(0, round((until - since) * 48)) * self._city.rate(meter)
 
     def _candidates(self, point: int) -> Iterator[int]:
         """Yield the meters that ever measured a usage point."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.central.campaign import making
+from gateway.central.campaign import making, privacy
 from gateway.central.campaign import slips as slips_module
 from gateway.central.campaign.making import Order, make
 from gateway.central.campaign.places import read_book
@@ -306,3 +306,30 @@ def test_stickers_and_pdf_come_from_processes_that_give_memory_back(
     (made,) = make(slips, LOOK, Order(folder=tmp_path, form=Form.STICKERS), NOW)
     assert (tmp_path / made.file).read_bytes().startswith(b"%PDF-")
     assert making.FILES_A_PROCESS <= 2
+
+
+def test_an_erased_account_has_no_name_and_no_note_on_its_slips(
+    store: CampaignStore, directory: DirectoryStore, tmp_path: Path
+) -> None:
+    book = tmp_path / "book.csv"
+    book.write_text("usage_point,route,name\nUP-1,A,कृष्णा\nUP-2,A,Ram\n")
+    read_book(store, book, names=True)
+    slips, ticks = Slips(store), Ticks(store)
+    slips.refresh(directory.snapshot(), NOW)
+    first, second, *_ = every(slips)
+    slips.mark_made([first, second], NOW)
+    for one in (first, second):
+        ticks.put(
+            Tick(slip=one.id, verdict=Ticked.LOCKED, at=NOW, note="the aunt next door"),
+            by="r",
+            source="t",
+            now=NOW,
+        )
+    held = privacy.export(store, "acc-1")
+    assert (held["slips"][0]["name"], held["reader_said"][0]["note"]) == ("कृष्णा", "the aunt next door")
+    assert privacy.forget(store, "acc-1") == 2
+    held, other = privacy.export(store, "acc-1"), privacy.export(store, "acc-2")
+    assert (held["slips"][0]["name"], held["reader_said"][0]["note"]) == (None, "")
+    assert held["slips"][0]["verdict"] == "locked"
+    assert (other["slips"][0]["name"], other["reader_said"][0]["note"]) == ("Ram", "the aunt next door")
+    assert privacy.forget(store, "acc-1") == 0

@@ -260,11 +260,12 @@ class Life(RuleBasedStateMachine):
     @rule(meter=st.sampled_from(METERS))
     def give_to_the_other_edge(self, meter: str) -> None:
         """From after the last reading on: what is sent late of the time before is still the former edge's word."""
-        if meter in self.whole.former:
+        if len(self.whole.given[meter]) > 2:
             return
         home = self.whole.home[meter]
         read = [row.end for row in self.whole.edges[home].rows.values() if row.meter == meter]
-        self.whole.allocate(meter, EDGES[home == EDGES[0]], max(read, default=1))
+        since = self.whole.given[meter][-1][1]
+        self.whole.allocate(meter, EDGES[home == EDGES[0]], max([since + 1, *read]))
 
     @rule()
     def start_central_again(self) -> None:

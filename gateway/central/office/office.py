@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from gateway.central.office.proofs import Seal
 from gateway.central.office.staff import Staff
 from gateway.central.office.trail import Trail
 from gateway.errors import ConfigError, JournalError
+from gateway.private_file import make_private
 from mapping.database import Database
 from protocols.durable import replace_file
 
@@ -41,7 +41,7 @@ class Office:
         self._db = Database(where, store="office", fault=JournalError)
         try:
             if self._db.is_file:
-                _touch(Path(where))
+                make_private(Path(where))
             self._bring_up_to_date()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.uuid, key = self._born(folder / KEY_FILE)
@@ -95,14 +95,6 @@ class Office:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)  # a copy that somebody put back
 
 
 def _held(db: Connection) -> dict[str, str]:

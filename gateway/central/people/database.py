@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, inspect
 from gateway.central.people import versions
 from gateway.central.storage.versions import StoreVersions
 from gateway.errors import JournalError
+from gateway.private_file import make_private
 from mapping.database import Database
 
 
@@ -36,7 +36,7 @@ class PeopleStore:
         self.db = Database(where, store="people", fault=PeopleFault)
         try:
             if isinstance(where, Path) or "://" not in where:
-                _make_private(Path(where))
+                make_private(Path(where))
             with self.db.writing("being opened") as db:
                 VERSIONS.bring_up_to_date(db, self.db.where)
         except OSError as error:
@@ -49,10 +49,3 @@ class PeopleStore:
     def close(self) -> None:
         """Let go of the database."""
         self.db.close()
-
-
-def _make_private(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)  # a copy that somebody put back

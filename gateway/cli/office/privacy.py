@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import select
 
+from gateway.central.campaign import privacy as campaign_privacy
 from gateway.central.campaign.store import CampaignStore
-from gateway.central.campaign.tables import slip
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.resolve import readings as account_readings
 from gateway.central.office.actors import Right
@@ -29,7 +28,6 @@ from gateway.errors import UsageError
 from gateway.private_file import write_private
 from gateway.roles.retention import kept_of
 from mapping.files import write_table
-from mapping.instants import instant
 from mapping.store import DirectoryStore
 
 KEPT: tuple[tuple[str, str], ...] = (
@@ -41,7 +39,10 @@ KEPT: tuple[tuple[str, str], ...] = (
     ),
     ("messages' keys", "template, state and key only: so that nothing is ever sent twice"),
     ("opt-outs", "the owner's wish that nothing comes"),
-    ("slips", "which slip was handed over where: number and usage point, no name"),
+    (
+        "slips",
+        "which slip was handed over where: number and usage point; names and readers' notes are erased",
+    ),
     ("backups", "copies from before hold the data until they run out: erase again after one is restored"),
 )
 """What an erasure leaves, and why."""
@@ -78,7 +79,7 @@ def export_(
             "made_at": people.now,
             **_numbers(people, account),
             **export(people.store, account),
-            "slips": _slips(people, account),
+            **_slips(people, account),
             **_ledger(people, account, since),
             "who_looked": [
                 {"at": one.at, "actor": one.actor, "what": one.act, "why": one.detail.get("reason", "")}
@@ -114,11 +115,12 @@ def erase_(
         account = people.account(number, kind)
         people.who.note("privacy.erased", f"account:{account}", {"reason": reason[:200]})
         done = erase(people.store, account, by=people.who.name, reason=reason, now=people.now)
+        counts = {**done.counts(), "slip_notes": _forget_slips(people, account)}
     kept = [{"kept": what, "why": why} for what, why in KEPT]
     if as_json:
-        print_json({"account": account, "erased": done.counts(), "kept": kept})
+        print_json({"account": account, "erased": counts, "kept": kept})
         return
-    print_fields({"account": account, **{f"erased {k}": n for k, n in done.counts().items()}}, as_json=False)
+    print_fields({"account": account, **{f"erased {k}": n for k, n in counts.items()}}, as_json=False)
     print_line("open pages of the consumer end; nobody can log in until a mobile is added and verified")
     print_table(kept, as_json=False)
 
@@ -225,20 +227,18 @@ def _numbers(people: People, account: str) -> dict[str, Any]:
         }
 
 
-def _slips(people: People, account: str) -> list[dict[str, Any]]:
+def _slips(people: People, account: str) -> dict[str, list[dict[str, Any]]]:
     if isinstance(people.files.campaign, Path) and not people.files.campaign.exists():
-        return []
-    with CampaignStore(people.files.campaign) as store, store.db.reading("exporting slips") as db:
-        return [
-            {
-                "number": row.number,
-                "usage_point": row.usage_point,
-                "route": row.route,
-                "made_at": None if row.made_at is None else instant(row.made_at),
-                "verdict": row.verdict,
-            }
-            for row in db.execute(select(slip).where(slip.c.account_id == account).order_by(slip.c.id))
-        ]
+        return {"slips": [], "reader_said": [], "campaigns": []}
+    with CampaignStore(people.files.campaign) as store:
+        return campaign_privacy.export(store, account)
+
+
+def _forget_slips(people: People, account: str) -> int:
+    if isinstance(people.files.campaign, Path) and not people.files.campaign.exists():
+        return 0
+    with CampaignStore(people.files.campaign) as store:
+        return campaign_privacy.forget(store, account)
 
 
 def _ledger(people: People, account: str, since: datetime | None) -> dict[str, Any]:

@@ -124,8 +124,8 @@ class Whole:
         self.billing = TextConsumer()
         self.edges: dict[str, EdgeBox] = {}
         self.home: dict[str, str] = {}
-        self.former: dict[str, tuple[str, int]] = {}
-        """Meters that went over: from which edge, and at which step its word ends."""
+        self.given: dict[str, list[tuple[str, int]]] = {}
+        """To which edge a meter was given from which step on."""
         self.believed: dict[str, Read] = {}
         self._open()
 
@@ -192,8 +192,7 @@ class Whole:
 
     def allocate(self, meter: str, edge: str, step: int) -> None:
         """Let an edge read a meter from a step on."""
-        if meter in self.home:
-            self.former[meter] = (self.home[meter], step)
+        self.given.setdefault(meter, []).append((edge, step))
         self.home[meter] = edge
         self.edges.setdefault(edge, EdgeBox(edge, StampingPart(DirectorySnapshot())))
         self.ledger.allocations.give([meter], edge, by="meera", note="", since=at(step), at=self.now())
@@ -213,8 +212,7 @@ class Whole:
 
     def may_read_from(self, edge: str, meter: str) -> int:
         """Give the step from which on an edge reads a meter: the former edge had what was before."""
-        former = self.former.get(meter)
-        return former[1] if former is not None and self.home[meter] == edge else 0
+        return max((since for one, since in self.given[meter] if one == edge), default=0)
 
     def come_back(self, edge: str) -> None:
         """Connect an edge again: it gets its part, and delivers what waited."""
@@ -249,10 +247,9 @@ class Whole:
                 self.believed[row.capture_id] = row
 
     def _counts(self, edge: str, row: Read) -> bool:
-        if self.home.get(row.meter) == edge:
-            return True
-        former, until = self.former[row.meter]
-        return former == edge and row.end <= until
+        given = self.given[row.meter]
+        own = [number for number, (one, _) in enumerate(given) if one == edge]
+        return bool(own) and (own[-1] == len(given) - 1 or row.end <= given[own[-1] + 1][1])
 
     # --- agreeing ---------------------------------------------------------------------------------
 
