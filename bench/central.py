@@ -8,8 +8,9 @@ is settled, as in the program (`gateway.memory`). The last line is one JSON obje
 
 On PostgreSQL (`--postgresql`, Debian's, started for the bench on a socket of its own) bare is COPY of the same values
 into a table with that key; CPU time is that of this process.
-`octets_per_capture` is what the ledger takes for one, all tables and indexes, after `--fill` captures of a thousand
-meters (SQLite: its file; PostgreSQL: every relation of its schema).
+`octets_per_capture` is what the ledger takes for one, all tables and indexes, after `--fill` captures of `--meters`
+meters (SQLite: its file; PostgreSQL: every relation of its schema). `month_ms` is the CPU time in which all of them of
+one meter are read.
 """
 
 from __future__ import annotations
@@ -220,8 +221,11 @@ def day_of(meters: int, day: int) -> Iterator[bytes]:
         yield assemble_blocks(blocks, SENDER, type=READINGS_TYPE, time="2026-01-02T00:00:00Z")
 
 
-def fill(where: Path | str, captures: int, meters: int) -> tuple[float, float]:
-    """Store half-hours of meters, a day after the other; return octets and CPU microseconds of one capture."""
+def fill(where: Path | str, captures: int, meters: int) -> tuple[float, float, float]:
+    """Store half-hours of meters, a day after the other; return a capture's octets and CPU microseconds.
+
+    The third is the CPU milliseconds in which a meter's are read.
+    """
     ledger = Ledger(where)
     store, topics = MessageStore(ledger, Topics("bench")), Topics("bench")
     topic, stored, cpu = topics.readings("bench", "block_load"), 0, 0.0
@@ -244,8 +248,14 @@ def fill(where: Path | str, captures: int, meters: int) -> tuple[float, float]:
                     "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = 'ledger'::regnamespace"
                 ).scalar_one()
             )
+    took = []
+    for meter in range(min(meters, 5)):
+        begun = time.process_time()
+        if not ledger.captures.between(f"GEN:{meter:08}", "block_load"):
+            raise SystemExit("nothing was read back")
+        took.append((time.process_time() - begun) * 1e3)
     ledger.close()
-    return octets / stored, cpu / stored * 1e6
+    return octets / stored, cpu / stored * 1e6, statistics.median(took)
 
 
 def copied(url: str, payloads: list[bytes]) -> tuple[float, float]:
@@ -291,7 +301,7 @@ def measure_postgresql(rounds: int, count: int, captures: int, meters: int) -> d
                 ours.append(took[1] / (count * PER_MESSAGE) * 1e6)
                 beside.append(bare_took[1] / (count * PER_MESSAGE) * 1e6)
                 walls.append(bare_took[0] / took[0])
-        octets, cpu = fill(server.database(), captures, meters)
+        octets, cpu, month = fill(server.database(), captures, meters)
     return {
         "postgresql_vs_bare": statistics.median(walls),
         "postgresql_us_per_capture": statistics.median(ours),
@@ -299,6 +309,7 @@ def measure_postgresql(rounds: int, count: int, captures: int, meters: int) -> d
         "postgresql_captures_per_cpu_s": 1e6 / statistics.median(ours),
         "postgresql_octets_per_capture": octets,
         "postgresql_half_hours_per_cpu_s": 1e6 / cpu,
+        "postgresql_month_ms": month,
     }
 
 
@@ -331,15 +342,15 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--messages", type=int, default=40)
-    parser.add_argument("--fill", type=int, default=100_000)
-    parser.add_argument("--meters", type=int, default=1_000)
+    parser.add_argument("--fill", type=int, default=60 * 48 * 31)
+    parser.add_argument("--meters", type=int, default=60)
     parser.add_argument("--postgresql", action="store_true")
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         figures = measure_central(Path(folder), asked.rounds, asked.messages)
-        octets, cpu = fill(Path(folder) / "filled.db", asked.fill, asked.meters)
-        figures |= {"octets_per_capture": octets, "half_hours_per_cpu_s": 1e6 / cpu}
+        octets, cpu, month = fill(Path(folder) / "filled.db", asked.fill, asked.meters)
+        figures |= {"octets_per_capture": octets, "half_hours_per_cpu_s": 1e6 / cpu, "month_ms": month}
     if asked.postgresql:
         figures |= measure_postgresql(asked.rounds, asked.messages, asked.fill, asked.meters)
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))

@@ -81,6 +81,9 @@ class Draft(DraftState):
             numbers=numbers,
             described=described,
         )
+        # Who has the number that an account gives up is asked, too: one by one it takes minutes for an undone re-key.
+        given_up = [(one.kind, has) for one in names if (has := self.name(one.account_id, one.kind))]
+        self.base.rows.expect(numbers=given_up)
 
     def apply(self, change: Change) -> None:
         """Apply one change; ChangeRefused says why not."""

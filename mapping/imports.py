@@ -39,12 +39,14 @@ def plan_import(
     *,
     at: datetime,
     new_id: Callable[[], str] = new_account_id,
+    several: bool = False,
 ) -> ImportPlan:
     r"""Check a file of meters, usage points and numbers against a directory; nothing is changed.
 
     `snapshot` is the directory as it stands; `path` a CSV file in UTF-8 with the columns `meter`,
     `usage_point`, `role`, `legacy_number`, `account_number` and `valid_from` (ISO 8601 with offset). `at` (with
-    a zone) is when it becomes known, `new_id` makes the id of an account that no number names yet.
+    a zone) is when it becomes known, `new_id` makes the id of an account that no number names yet. With `several` an
+    account may hold several usage points; otherwise a number that stands at a second one is a conflict.
 
     Returns a plan with a verdict for every row. Raises FileRefused, whose `code` says why, when the file as a
     whole cannot be trusted (damaged by a spreadsheet, not UTF-8, dates that may mean several days).
@@ -77,7 +79,7 @@ def plan_import(
     for column in (0, 1, 3, 4):
         refuse_coerced_numbers(table, column, HEADER[column])
     times = parse_times(table, HEADER.index("valid_from"), "valid_from")
-    return _ImportPlanner(snapshot, table, at, new_id).plan(times)
+    return _ImportPlanner(snapshot, table, at, new_id, several=several).plan(times)
 
 
 def apply_import(
@@ -153,11 +155,18 @@ class _RowNotApplied(Exception):
 
 class _ImportPlanner:
     def __init__(
-        self, snapshot: DirectorySnapshot, table: CsvTable, at: datetime, new_id: Callable[[], str]
+        self,
+        snapshot: DirectorySnapshot,
+        table: CsvTable,
+        at: datetime,
+        new_id: Callable[[], str],
+        *,
+        several: bool,
     ) -> None:
         self.snapshot = snapshot
         self.table = table
         self.new_id = new_id
+        self.several = several
         self.ids: list[str] = []
         """Ids for accounts that are new, not used yet."""
         change = ChangeSet(version=snapshot.version + 1, at=at, by="plan", source=table.name)
@@ -231,8 +240,10 @@ class _ImportPlanner:
         statements: dict[tuple[str, str], tuple[object, ...]] = {}
         disputed: set[tuple[str, str]] = set()
         for entry in entries:
-            statement = entry.statement()
+            whole = entry.statement()
             for key in _keys(entry):
+                # A number may stand at several usage points, where that is said; its account is one.
+                statement = (entry.legacy, entry.number) if self.several and key[0] in _NUMBERS else whole
                 if statements.setdefault(key, statement) != statement:
                     disputed.add(key)
         statements.clear()  # it is as large as the file, and no longer needed
@@ -323,7 +334,8 @@ class _ImportPlanner:
         account = named or holder or self.ids.pop(0)
         changes: list[Change] = []
         if holder is None:
-            self.refuse_second_point(account, entry)
+            if not self.several:
+                self.refuse_second_point(account, entry)
             changes.append(MoveIn(entry.usage_point, account, entry.valid_from, row=entry.row.line))
         for kind, number in ((NumberKind.LEGACY, entry.legacy), (NumberKind.ACCOUNT, entry.number)):
             has = self.draft.name(account, kind)
@@ -356,7 +368,9 @@ class _ImportPlanner:
                 for h in self.draft.holdings(point)
             ):
                 raise _RowNotApplied(
-                    Verdict.CONFLICT, "ACCOUNT_ELSEWHERE", f"the account holds usage point {point}"
+                    Verdict.CONFLICT,
+                    "ACCOUNT_ELSEWHERE",
+                    f"the account holds usage point {point}: if it shall hold both, say --several-points",
                 )
 
     def holder(self, entry: _ImportRow) -> tuple[str | None, bool]:
@@ -372,6 +386,9 @@ class _ImportPlanner:
         self, row: CsvRow, verdict: Verdict, code: str = "", reason: str = "", suggestion: str = ""
     ) -> None:
         self.verdicts.append(RowVerdict(row.line, row.cells, verdict, code, reason, suggestion))
+
+
+_NUMBERS = ("LEGACY_NUMBER", "ACCOUNT_NUMBER")
 
 
 def _keys(entry: _ImportRow) -> list[tuple[str, str]]:

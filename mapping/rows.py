@@ -265,11 +265,33 @@ class Overlay:
         self._change = change
         self.changes: Sequence[ChangeSet] = (*base.changes, change)
         self._installations = _merged(
-            base.installations, _only(Installation, gone), _only(Installation, new), change
+            base.installations,
+            lambda keys: base.expect(meters=keys),
+            _only(Installation, gone),
+            _only(Installation, new),
+            change,
         )
-        self._holdings = _merged(base.holdings, _only(Holding, gone), _only(Holding, new), change)
-        self._namings = _merged(base.namings, _only(Naming, gone), _only(Naming, new), change)
-        self._attributes = _merged(base.attributes, _only(Attribute, gone), _only(Attribute, new), change)
+        self._holdings = _merged(
+            base.holdings,
+            lambda keys: base.expect(usage_points=keys),
+            _only(Holding, gone),
+            _only(Holding, new),
+            change,
+        )
+        self._namings = _merged(
+            base.namings,
+            lambda keys: base.expect(accounts=keys),
+            _only(Naming, gone),
+            _only(Naming, new),
+            change,
+        )
+        self._attributes = _merged(
+            base.attributes,
+            lambda keys: base.expect(described=keys),
+            _only(Attribute, gone),
+            _only(Attribute, new),
+            change,
+        )
         self._added = Indexes.of(self._installations, self._holdings, self._namings)
         self._given_up = {(r.kind, r.number) for r in gone if isinstance(r, Naming) and r.valid_to is None}
 
@@ -429,17 +451,23 @@ def _only(kind: type[RowT], rows: Iterable[object]) -> list[RowT]:
 
 
 def _merged(
-    base: Callable[[str], tuple[RowT, ...]], gone: list[RowT], new: list[RowT], change: ChangeSet
+    base: Callable[[str], tuple[RowT, ...]],
+    expect: Callable[[list[str]], None],
+    gone: list[RowT],
+    new: list[RowT],
+    change: ChangeSet,
 ) -> dict[str, tuple[RowT, ...]]:
     ended = set(gone)
     fresh: dict[str, list[RowT]] = {row[0]: [] for row in gone}
     for row in new:
         fresh.setdefault(row[0], []).append(row)
     merged: dict[str, tuple[RowT, ...]] = {}
-    for key in fresh:
-        rows: list[RowT] = [r._replace(superseded=change) if r in ended else r for r in base(key)]
-        rows.extend(fresh[key])
-        merged[key] = in_order(rows)
+    for some in in_batches(fresh):
+        expect(some)
+        for key in some:
+            rows: list[RowT] = [r._replace(superseded=change) if r in ended else r for r in base(key)]
+            rows.extend(fresh[key])
+            merged[key] = in_order(rows)
     return merged
 
 

@@ -40,6 +40,7 @@ async def sending(sender: Sender) -> AsyncIterator[None]:
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()  # a look under way ends before the store
 
 
 async def test_what_waits_is_handed_over_and_counted(store: PeopleStore, queue: SmsQueue) -> None:

@@ -197,3 +197,9 @@ def test_row_74_values_that_an_operator_would_refuse(tmp_path: Path, value: str)
     library = load_library(path)
     with pytest.raises(ValueRefused):
         library.check_values(library.template("outage"), {"area": value})
+
+
+@pytest.mark.parametrize("ending", ["2345", "X", "XXXXX2345", "XXX 45", "XX5/-1", "XXXX"])
+def test_the_end_of_an_old_number_may_have_separators(ending: str) -> None:
+    library = load_library(None)
+    library.check_values(library.template("new-account-number-masked"), {"old_ending": ending})

@@ -238,6 +238,21 @@ def test_a_ledger_of_before_and_another_zone_are_reckoned_anew(office: Office) -
     assert office.days("a") == before
 
 
+def test_one_round_reckons_no_more_days_than_it_may(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What edges are told waits for a round: a long past is gone through in many."""
+    monkeypatch.setattr(reckoning, "DAYS_AT_ONCE", 2)
+    office.change(Install("GEN:1", "UP-1", Role.CONSUMER, BEGIN), MoveIn("UP-1", "a", BEGIN))
+    for hour in (10, 100, 200):
+        office.deliver("GEN:1", hour, 1000)
+    snapshot = office.directory.snapshot()
+    follow_use(office.ledger, snapshot, BERLIN)
+    rounds = 0
+    while reckon_due(office.ledger, snapshot, NOW, BERLIN):
+        rounds += 1
+        check(office)
+    assert rounds == 5, "nine days"
+
+
 def test_a_day_is_kept_once_it_is_over(office: Office) -> None:
     office.change(Install("GEN:1", "UP-1", Role.CONSUMER, BEGIN), MoveIn("UP-1", "a", BEGIN))
     for hour in range(1, 30):

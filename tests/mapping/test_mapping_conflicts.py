@@ -103,6 +103,24 @@ def test_a_crash_notes_neither_rows_nor_changes(store: DirectoryStore, tmp_path:
     assert (store.version, Conflicts(store.database).counts().open) == (0, 0)
 
 
+def test_an_account_of_several_places_is_taken_from_a_file_where_that_is_said(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    second = "GEN:2,UP2,consumer,K1,,2026-01-01T00:00:00Z\n"
+    file = put(tmp_path, "m.csv", HEAD + GOOD + second)
+    codes = [row.code for row in plan_import(store.snapshot(), file, at=at(4)).rows]
+    assert codes == ["LEGACY_NUMBER_TWICE", "LEGACY_NUMBER_TWICE"]
+    plan = plan_import(store.snapshot(), file, at=at(4), several=True)
+    apply_import(store, plan, by="meera", at=at(4))
+    owner = store.snapshot().account_by_number(NumberKind.LEGACY, "K1")
+    assert owner is not None
+    assert store.snapshot().usage_points_of(owner) == ("UP1", "UP2")
+    third = put(tmp_path, "n.csv", HEAD + second.replace("GEN:2,UP2", "GEN:3,UP3"))
+    [row] = plan_import(store.snapshot(), third, at=at(5)).rows
+    assert (row.code, "--several-points" in row.reason) == ("ACCOUNT_ELSEWHERE", True)
+    assert not plan_import(store.snapshot(), third, at=at(5), several=True).rows[0].code
+
+
 @pytest.fixture
 def town(store: DirectoryStore) -> DirectoryStore:
     """Five places: whole, without meter, without number, without holder, vacant; and an account that holds nothing."""

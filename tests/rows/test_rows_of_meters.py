@@ -330,3 +330,27 @@ def test_row_53_a_payment_mode_that_changes_is_dated_and_cuts_no_reading(office:
     assert all(before[1] == after[0] for before, after in pairwise(ends))
     with DirectoryStore(office.files.directory) as store:
         assert store.snapshot().holdings("UP-1")[-1].payment_mode is PaymentMode.PREPAID
+
+
+def test_row_47_what_was_bound_and_never_fitted_is_shown_with_its_age_and_undone(office: Office) -> None:
+    office.live(1)
+    office.half_hours(meter(1), 1, 2)
+    office.give("directory", "install", meter(3), "UP-3", "--at", half_hour(1).isoformat(), "--by", "ravi")
+    (bound,) = office.give("directory", "list", "--without", "proof")
+    assert (bound["state"], bound["meter"], bound["by"]) == ("INSTALLED_NOT_PROVEN", meter(3), "ravi")
+    assert bound["overdue"]
+    office.give(*bound["undo"].split())
+    assert office.give("directory", "list", "--without", "proof") == []
+
+
+def test_row_49_a_declared_multiplier_stays_with_its_place_and_another_is_refused(office: Office) -> None:
+    office.live(1)
+    office.give("directory", "multiplier", meter(1), "10", "--at", half_hour(1).isoformat())
+    head = "old_meter,new_meter,at,final,opening,multiplier"
+    words = (meter(1), meter(9), half_hour(4).isoformat(), "12", "0")
+    file = office.put("swaps.csv", ",".join((*words, "1")), head=head)
+    refused = office.give("directory", "swap", "plan", file, code=1)
+    assert [row["code"] for row in refused["rows"]] == ["MULTIPLIER_DIFFERS"]
+    office.give("directory", "replace", meter(1), meter(9), "--at", half_hour(4).isoformat())
+    with DirectoryStore(office.files.directory) as store:
+        assert [row.multiplier for row in store.snapshot().installations(meter(9))] == [Decimal(10)]

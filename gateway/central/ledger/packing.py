@@ -29,6 +29,8 @@ DIGITS: Final = 18
 """Digits of a mantissa that 64 bits hold whatever they are."""
 MAX_SHAPES: Final = 32
 """Numbers of digits that a layout's columns are remembered with; beyond them the odd values are kept as text."""
+MAX_LAYOUTS: Final = 10_000
+"""Layouts that are remembered so; beyond them all are learnt anew."""
 QUARTER: Final = 15 * 60 * 1_000_000
 """Clocks differ from UTC by whole quarters of an hour, in microseconds."""
 _FURTHEST: Final = 24 * 3_600 * 1_000_000
@@ -224,6 +226,8 @@ class Packer:
                 if len(shape) == len(values) and _pattern(shape)(text):
                     return shape, list(map(int, text.replace(".", "").split(",")))
         if known is None:
+            if len(self._shapes) >= MAX_LAYOUTS:
+                self._shapes.clear()
             known = self._shapes.setdefault(layout, [])
         usual = known[0] if known and len(known[0]) == len(values) else (0,) * len(values)
         shape = tuple(_digits(one, held) for one, held in zip(values, usual, strict=True))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -130,19 +131,14 @@ class ContactStore:
 
         Raises ContactRefused: MOBILE, FUTURE, SHARED_MOBILE, TOO_MANY.
         """
+        new = Contact(
+            account_id=account_id, mobile=parse_mobile(mobile), verified_at=verified_at, language=language
+        )
         with self._db.writing("adding a contact") as db:
-            return add_in(
-                db,
-                Contact(
-                    account_id=account_id,
-                    mobile=parse_mobile(mobile),
-                    verified_at=verified_at,
-                    language=language,
-                ),
-                by=by,
-                source=source,
-                at=at,
-            )[0]
+            adding = Adding(db, [new], by=by, source=source, at=at)
+            done, _ = adding.add(new)
+            adding.finish()
+        return done
 
     def verify(self, contact_id: str, *, by: str, how: str, at: datetime) -> Contact:
         """Note that control of a contact's mobile was proved at an instant; ContactRefused (UNKNOWN)."""
@@ -198,65 +194,100 @@ def contact_of(row: Row[Any]) -> Contact:
     )
 
 
-def add_in(db: Connection, new: Contact, *, by: str, source: str, at: datetime) -> tuple[Contact, bool]:
-    """Add in a transaction that is open, or bring up to date; returns the contact, and whether anything changed."""
-    if new.verified_at is not None and new.verified_at > at + CLOCKS_DIFFER:
-        raise ContactRefused("FUTURE", "verified_at lies in the future: nobody has verified it yet")
-    query = select(contact).where(
-        contact.c.removed_at.is_(None),
-        or_(contact.c.account_id == new.account_id, contact.c.mobile == new.mobile),
-    )
-    beside = [contact_of(row) for row in db.execute(query)]
-    same = next((one for one in beside if (one.account_id, one.mobile) == (new.account_id, new.mobile)), None)
-    if same is not None:
-        return _refresh(db, same, new, by=by, source=source, at=at)
-    if len({one.account_id for one in beside if one.mobile == new.mobile}) >= MAX_ACCOUNTS_PER_MOBILE:
-        raise ContactRefused(
-            "SHARED_MOBILE",
-            f"this mobile stands for {MAX_ACCOUNTS_PER_MOBILE} accounts already: review by hand",
-        )
-    if sum(one.account_id == new.account_id for one in beside) >= MAX_CONTACTS:
-        raise ContactRefused("TOO_MANY", f"the account has {MAX_CONTACTS} mobiles already: remove one first")
-    added = Contact(
-        account_id=new.account_id,
-        mobile=new.mobile,
-        verified_at=new.verified_at,
-        id=uuid.uuid4().hex,
-        language=new.language,
-        source=source,
-        added_at=at,
-        verified_how=source if new.verified_at is not None else None,
-    )
-    db.execute(
-        insert(contact).values(
-            id=added.id,
-            account_id=added.account_id,
-            mobile=added.mobile,
-            language=added.language,
-            source=source,
-            added_at=micros(at),
-            added_by=by,
-            verified_at=None if added.verified_at is None else micros(added.verified_at),
-            verified_how=added.verified_how,
-        )
-    )
-    _note(db, added, by=by, what="added", detail=source, at=at)
-    return added, True
+class Adding:
+    """Contacts to add, or to bring up to date, in one transaction: read together, written together.
 
+    `finish` writes the new ones; until then nobody sees them.
+    """
 
-def _refresh(
-    db: Connection, held: Contact, new: Contact, *, by: str, source: str, at: datetime
-) -> tuple[Contact, bool]:
-    changed = False
-    if new.language not in (None, held.language):
-        db.execute(update(contact).where(contact.c.id == held.id).values(language=new.language))
-        _note(db, held, by=by, what="language", detail=str(new.language), at=at)
-        changed = True
-    if new.verified_at is not None and (held.verified_at is None or new.verified_at > held.verified_at):
-        _verify(db, held, new.verified_at, source, by=by, now=at)
-        changed = True
-    row = db.execute(select(contact).where(contact.c.id == held.id)).one()
-    return contact_of(row), changed
+    def __init__(
+        self, db: Connection, news: Iterable[Contact], *, by: str, source: str, at: datetime
+    ) -> None:
+        """Read what stands beside the contacts that will be given to `add`."""
+        self._db, self._by, self._source, self._at = db, by, source, at
+        self._same: dict[tuple[str, str], Contact] = {}
+        self._of_mobile: dict[str, set[str]] = {}
+        self._of_account: Counter[str] = Counter()
+        self._rows: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        for some in in_batches(news, AT_ONCE):
+            accounts, mobiles = {one.account_id for one in some}, {one.mobile for one in some}
+            beside = or_(contact.c.account_id.in_(accounts), contact.c.mobile.in_(mobiles))
+            for row in db.execute(select(contact).where(contact.c.removed_at.is_(None), beside)):
+                if (row.account_id, row.mobile) not in self._same:
+                    self._known(contact_of(row))
+
+    def _known(self, one: Contact) -> None:
+        self._same[one.account_id, one.mobile] = one
+        self._of_mobile.setdefault(one.mobile, set()).add(one.account_id)
+        self._of_account[one.account_id] += 1
+
+    def add(self, new: Contact) -> tuple[Contact, bool]:
+        """Return the contact as it is then, and whether anything changed.
+
+        Raises ContactRefused: FUTURE, SHARED_MOBILE, TOO_MANY.
+        """
+        if new.verified_at is not None and new.verified_at > self._at + CLOCKS_DIFFER:
+            raise ContactRefused("FUTURE", "verified_at lies in the future: nobody has verified it yet")
+        if (same := self._same.get((new.account_id, new.mobile))) is not None:
+            return self._refresh(same, new)
+        if len(self._of_mobile.get(new.mobile, ())) >= MAX_ACCOUNTS_PER_MOBILE:
+            raise ContactRefused(
+                "SHARED_MOBILE",
+                f"this mobile stands for {MAX_ACCOUNTS_PER_MOBILE} accounts already: review by hand",
+            )
+        if self._of_account[new.account_id] >= MAX_CONTACTS:
+            raise ContactRefused(
+                "TOO_MANY", f"the account has {MAX_CONTACTS} mobiles already: remove one first"
+            )
+        added = replace(
+            new,
+            id=uuid.uuid4().hex,
+            source=self._source,
+            added_at=self._at,
+            verified_how=None if new.verified_at is None else self._source,
+        )
+        self._rows.append(
+            {
+                "id": added.id,
+                "account_id": added.account_id,
+                "mobile": added.mobile,
+                "language": added.language,
+                "source": added.source,
+                "added_at": micros(self._at),
+                "added_by": self._by,
+                "verified_at": None if added.verified_at is None else micros(added.verified_at),
+                "verified_how": added.verified_how,
+            }
+        )
+        self._events.append(_event(added, by=self._by, what="added", detail=self._source, at=self._at))
+        self._known(added)
+        return added, True
+
+    def _refresh(self, held: Contact, new: Contact) -> tuple[Contact, bool]:
+        fresh = held
+        if new.language not in (None, held.language):
+            fresh = replace(fresh, language=new.language)
+            detail = str(new.language)
+            self._events.append(_event(held, by=self._by, what="language", detail=detail, at=self._at))
+        if new.verified_at is not None and (held.verified_at is None or new.verified_at > held.verified_at):
+            fresh = replace(fresh, verified_at=new.verified_at, verified_how=self._source)
+            self._events.append(_event(held, by=self._by, what="verified", detail=self._source, at=self._at))
+        if fresh is held:
+            return held, False
+        self.finish()  # it may be one of those that are not written yet
+        verified_at = None if fresh.verified_at is None else micros(fresh.verified_at)
+        values = {"language": fresh.language, "verified_at": verified_at, "verified_how": fresh.verified_how}
+        self._db.execute(update(contact).where(contact.c.id == held.id).values(**values))
+        self._same[held.account_id, held.mobile] = fresh
+        return fresh, True
+
+    def finish(self) -> None:
+        """Write what was added since the last time."""
+        for table, rows in ((contact, self._rows), (contact_event, self._events)):
+            if rows:
+                self._db.execute(insert(table), rows)
+                rows.clear()
 
 
 def _verify(db: Connection, held: Contact, at: datetime, how: str, *, by: str, now: datetime) -> Contact:
@@ -276,11 +307,18 @@ def _held(db: Connection, contact_id: str) -> Contact:
 
 
 def _note(db: Connection, of: Contact, *, by: str, what: str, detail: str, at: datetime) -> None:
-    db.execute(
-        insert(contact_event).values(
-            contact_id=of.id, account_id=of.account_id, at=micros(at), by=by, what=what, detail=detail
-        )
-    )
+    db.execute(insert(contact_event).values(**_event(of, by=by, what=what, detail=detail, at=at)))
+
+
+def _event(of: Contact, *, by: str, what: str, detail: str, at: datetime) -> dict[str, Any]:
+    return {
+        "contact_id": of.id,
+        "account_id": of.account_id,
+        "at": micros(at),
+        "by": by,
+        "what": what,
+        "detail": detail,
+    }
 
 
 def _instant(count: int | None) -> datetime | None:

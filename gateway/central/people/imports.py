@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gateway.central.people.contacts import Contact, ContactRefused, Language, add_in, parse_mobile
+from gateway.central.people.contacts import Adding, Contact, ContactRefused, Language, parse_mobile
 from gateway.central.people.database import PeopleStore
 from mapping.account import AccountNumber, LegacyNumber, NumberSource
 from mapping.directory import NumberKind
@@ -228,16 +228,18 @@ def _account(cells: Mapping[str, str], find: Find) -> tuple[str, str]:
 
 
 def _apply(
-    store: PeopleStore, some: Iterable[_Row | ContactVerdict], source: str, by: str, now: datetime
+    store: PeopleStore, some: Sequence[_Row | ContactVerdict], source: str, by: str, now: datetime
 ) -> Iterator[ContactVerdict]:
     done: list[ContactVerdict] = []
+    news = [row.contact for row in some if isinstance(row, _Row)]
     with store.db.writing("importing contacts") as db:
+        adding = Adding(db, news, by=by, source=source, at=now)
         for row in some:
             if isinstance(row, ContactVerdict):
                 done.append(row)
                 continue
             try:
-                _, changed = add_in(db, row.contact, by=by, source=source, at=now)
+                _, changed = adding.add(row.contact)
             except ContactRefused as error:
                 verdict = Verdict.REJECTED if error.code == "FUTURE" else Verdict.CONFLICT
                 column = "verified_at" if error.code == "FUTURE" else "mobile"
@@ -245,4 +247,5 @@ def _apply(
                 continue
             verdict = Verdict.REPAIRED if row.repairs else Verdict.APPLIED
             done.append(ContactVerdict(row.line, verdict if changed else Verdict.UNCHANGED, row.repairs))
+        adding.finish()
     return iter(done)

@@ -54,7 +54,7 @@ _FORMS: Final[Mapping[Kind, re.Pattern[str]]] = {
     Kind.CODE: re.compile(r"[0-9A-Z]{4,8}", re.ASCII),
     Kind.AMOUNT: re.compile(r"-?[0-9,]+(?:\.[0-9]{2})?", re.ASCII),
     Kind.DATE: re.compile(r"[0-9A-Za-z :+./-]+", re.ASCII),
-    Kind.ENDING: re.compile(r"X*[0-9A-Z./_-]{1,4}", re.ASCII),
+    Kind.ENDING: re.compile(r"X*[0-9A-Z ./_-]{1,4}", re.ASCII),
     Kind.ACCOUNT_NUMBER: re.compile(r"[0-9]{10}", re.ASCII),
 }
 

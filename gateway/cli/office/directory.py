@@ -75,6 +75,9 @@ def import_directory(
     data: DataOption = None,
     config: ConfigChoice = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing.")] = False,
+    several: Annotated[
+        bool, typer.Option("--several-points", help="An account may hold several usage points.")
+    ] = False,
     corrections: CorrectionsOption = None,
     rows: RowsOption = 20,
     as_json: JsonOption = False,
@@ -87,7 +90,7 @@ def import_directory(
     """
     now, files = datetime.now(UTC), find_files(data, config).made()
     with DirectoryStore(files.directory) as store, acting(files, Right.CHANGE) as who:
-        plan = plan_import(store.snapshot(), file, at=now)
+        plan = plan_import(store.snapshot(), file, at=now, several=several)
         version = plan.version
         if not dry_run:
             version = apply_import(store, plan, by=who.name, at=now, sure=knows_the_time())

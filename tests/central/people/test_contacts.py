@@ -153,6 +153,18 @@ def test_import_keeps_good_rows_and_names_bad_ones(store: PeopleStore, tmp_path:
     assert (again.counts[Verdict.UNCHANGED], again.counts[Verdict.APPLIED]) == (3, 0)
 
 
+def test_rows_of_one_file_know_of_each_other(store: PeopleStore, tmp_path: Path) -> None:
+    rows = "KE1,9876543210,\r\nKE1,9876543210,2026-10-01T00:00:00Z\r\nKE1,9876543210,2026-09-01T00:00:00Z\r\n"
+    more = "".join(f"KE1,900000000{i},\r\n" for i in range(MAX_CONTACTS))
+    done = load(store, put(tmp_path, HEAD + rows + more))
+    assert (done.counts[Verdict.APPLIED], done.counts[Verdict.UNCHANGED]) == (MAX_CONTACTS + 1, 1)
+    assert [(one.line, one.code) for one in done.not_applied] == [(9, "TOO_MANY")]
+    (held,) = [one for one in ContactStore(store).of_account("ke1") if one.verified_at]
+    assert (held.mobile, held.verified_at) == ("9876543210", datetime(2026, 10, 1, tzinfo=UTC))
+    history = [one.what for one in ContactStore(store).history("ke1")]
+    assert (history[:2], history.count("added")) == (["added", "verified"], MAX_CONTACTS)
+
+
 def load(store: PeopleStore, path: Path) -> ContactImport:
     return import_contacts(store, path, find, by="clerk", now=AT)
 

@@ -158,6 +158,7 @@ async def test_central_runs_it_once_a_day_and_tells(store: PeopleStore, queue: S
         clock.advance(timedelta(hours=2))
         await until(lambda: len(logs) == 2)
         task.cancel()
+        await asyncio.get_running_loop().shutdown_default_executor()  # a look under way ends before the store
     assert {line["event"] for line in logs} == {"retention_done"}
 
 
