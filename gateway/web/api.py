@@ -46,6 +46,12 @@ class Decision(Document):
     note: Annotated[str, Field(min_length=1, max_length=500)] | None = None
 
 
+class Undoing(Document):
+    """Undo a change set; with `dry_run` it is only shown what that would do."""
+
+    dry_run: Annotated[bool, Field(strict=True)] = False
+
+
 class Api:
     """The handlers; all that blocks runs in a thread."""
 
@@ -62,21 +68,44 @@ class Api:
             seen = await _blocking(self._desk.preview, actor, asked)
             return answer(200, seen.document())
         key = _key(request)
-        kept, again = await _blocking(self._once, actor, key, asked, request.scope["path"])
+        digest = hashlib.sha256(asked.model_dump_json(exclude_unset=True).encode()).hexdigest()
+        return await self._answered(actor, key, digest, lambda: asked, request.scope["path"])
+
+    async def undo(self, request: Request) -> Response:
+        """Undo an applied change set by a later one: what nobody changed since is stated again as it was."""
+        actor, id_ = await self._actor(request), str(request.path_params["id"])
+        wanted = _read(Undoing, await _body(request))
+        if wanted.dry_run:
+            seen = await _blocking(lambda: self._desk.preview(actor, self._desk.undoing(actor, id_)))
+            return answer(200, seen.document())
+        digest = hashlib.sha256(f"undo {id_}".encode()).hexdigest()
+        return await self._answered(
+            actor,
+            _key(request),
+            digest,
+            lambda: self._desk.undoing(actor, id_),
+            request.scope["path"],
+        )
+
+    async def _answered(
+        self, actor: Actor, key: str, digest: str, asked: Callable[[], ChangeSetRequest], path: str
+    ) -> Response:
+        kept, again = await _blocking(self._once, actor, key, digest, asked, path)
         headers = {"Idempotency-Replayed": "true"} if again else {}
         if kept.status < 400:
             headers["Location"] = f"{PATH}{_CHANGE_SETS}/{kept.body['id']}"
         return answer(kept.status, kept.body, headers)
 
-    def _once(self, actor: Actor, key: str, asked: ChangeSetRequest, path: str) -> tuple[Kept, bool]:
+    def _once(
+        self, actor: Actor, key: str, digest: str, asked: Callable[[], ChangeSetRequest], path: str
+    ) -> tuple[Kept, bool]:
         """Return the answer to a request of a key, and whether it was given before."""
-        digest = hashlib.sha256(asked.model_dump_json(exclude_unset=True).encode()).hexdigest()
         if (held := self._answers.begin(actor.name, key, digest, self._door.clock.now())) is not None:
             return held, True
         kept = None
         try:
             try:
-                record = self._desk.submit(actor, asked, change_set_id(actor.name, key))
+                record = self._desk.submit(actor, asked(), change_set_id(actor.name, key))
                 kept = Kept(202 if record.state is ChangeSetState.WAITING else 201, document(record))
             except (GatewayError, MappingError) as error:
                 problem = problem_of(error)
@@ -172,6 +201,7 @@ def create_api(desk: ChangeSetDesk, answers: Answers, door: Door) -> FastAPI:
     app.add_api_route(_CHANGE_SETS, api.ask, methods=["POST"], include_in_schema=False)
     app.add_api_route(_CHANGE_SETS, api.list, methods=["GET"], include_in_schema=False)
     app.add_api_route(one, api.show, methods=["GET"], include_in_schema=False)
+    app.add_api_route(one + "/undo", api.undo, methods=["POST"], include_in_schema=False)
     app.add_api_route(one + "/approval", api.decide, methods=["POST"], include_in_schema=False)
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -203,7 +233,7 @@ def create_api(desk: ChangeSetDesk, answers: Answers, door: Door) -> FastAPI:
 @cache
 def api_document() -> Mapping[str, Any]:
     """Return the OpenAPI document; docs/api.openapi.json is this."""
-    return openapi_document(PATH, [ChangeSetRequest, Decision])
+    return openapi_document(PATH, [ChangeSetRequest, Decision, Undoing])
 
 
 async def _blocking(call: Callable[..., T], *given: Any) -> T:

@@ -162,11 +162,24 @@ _OPERATIONS: Final[
         (401, 403, 404, 409, 412, 415, 422, 429, 503),
     ),
 }
+_OPERATIONS["undo"] = (
+    "Undo an applied change set",
+    "By a later one, which states again what nobody has changed since. Refused where others built upon it.",
+    {
+        "parameters": [_ID, *_OPERATIONS["ask"][2]["parameters"]],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"{_REF}Undoing"}}},
+        },
+    },
+    *_OPERATIONS["ask"][3:],
+)
 _AT: Final = {
     "ask": ("/directory/change-sets", "post"),
     "list": ("/directory/change-sets", "get"),
     "show": ("/directory/change-sets/{id}", "get"),
     "decide": ("/directory/change-sets/{id}/approval", "post"),
+    "undo": ("/directory/change-sets/{id}/undo", "post"),
 }
 
 

@@ -19,8 +19,8 @@ from gateway.central.office.change_errors import (
     OtherChanges,
 )
 from gateway.central.office.change_preview import Preview
-from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState
-from gateway.central.office.change_sets import ChangeSetDesk, request_of
+from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState, request_of
+from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.staff import LoginRefused
 from gateway.errors import AccessDenied
 from gateway.web.pages import Pages

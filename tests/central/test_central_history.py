@@ -223,7 +223,8 @@ async def test_a_late_consumer_ends_with_what_one_has_that_heard_all(
             await until(lambda: max(heard.came[one.sender.journal]) == whole, "the last readings")
             assert late.consumer.ledger() == heard.ledger()
             assert late.pages > 5
-            assert history.pages_sent == late.pages + late.repeats
+            await until(lambda: history.pages_sent >= late.pages, "the last page to be counted")
+            assert history.pages_sent <= late.pages + late.repeats
             change(store, Name("acc-9", NumberKind.ACCOUNT, "9999999999"))
             for consumer in (late.consumer, heard):
                 await until(partial(named, consumer), "the change to be heard")
@@ -249,10 +250,11 @@ async def test_what_was_lost_on_the_way_and_a_central_that_died_are_asked_for_ag
                 return False
 
             late.consumer = TextConsumer()  # it heard nothing yet
-            late.drop = drop
+            late.drop, late.rest_at = drop, 4
             asking = asyncio.create_task(late.catch_up())
-            await until(lambda: late.pages > 3, "some pages")
+            await until(lambda: late.pages == 4, "some pages")
         assert not asking.done()
+        late.goes_on.set()
         async with serving(broker, ledger, store):  # another process: it knows nothing of the consumer
             await asking
         assert len(dropped) == 2
@@ -356,7 +358,9 @@ def test_a_page_costs_what_it_brings_however_much_is_stored(
         for _, octets in sent:
             consumer.take(json.loads(octets))
         assert [one.values for one in consumer.readings.values()].count(["1.50"]) >= 50
+        following = wanted.model_copy(update={"after": first.after})
+        pages.page(following)  # what ledger and directory keep at hand is at hand
         with statements_sent() as statements:
-            _, _next = pages.page(wanted.model_copy(update={"after": first.after}))
+            pages.page(following)
         counts.append(len(statements))
     assert counts[0] == counts[1]

@@ -26,6 +26,9 @@ class LateConsumer:
         self.pages = 0
         self.repeats = 0
         self.drop: Callable[[str, Json], bool] = lambda _topic, _message: False
+        self.rest_at: int | None = None
+        """Page after which it asks for no more until `goes_on`."""
+        self.goes_on = asyncio.Event()
         self.hearing: asyncio.Task[None] | None = None
         self._connection = connection
         self._name = name
@@ -66,6 +69,8 @@ class LateConsumer:
             if "after" not in answer:
                 return journals
             after = {"after": answer["after"]}
+            if self.pages == self.rest_at:
+                await self.goes_on.wait()
 
     async def page(self, wanted: Json) -> Json:
         """Ask until there is an answer; return it."""

@@ -245,3 +245,24 @@ async def test_a_query_that_is_none_is_refused(here: Staffed, query: str) -> Non
     async with here.client() as http:
         got = await http.get(f"{PATH}?{query}")
     assert (got.status_code, got.json()["type"].rpartition(":")[2]) == (422, "query")
+
+
+async def test_a_change_set_is_undone_by_a_later_one_and_once(here: Staffed) -> None:
+    async with here.client() as http:
+        done = await http.post(PATH, json={"changes": [MOVE_OUT]}, headers=key("1"))
+        undo = done.headers["Location"] + "/undo"
+        seen = await http.post(undo, json={"dry_run": True})
+        assert seen.json()["spans"][0]["new"] == {"account_id": "acc-asha", "usage_point": "UP-asha"}
+        assert (await http.post(undo, json={})).status_code == 400
+        for _ in range(2):
+            back = await http.post(undo, json={}, headers=key("2"))
+            assert (back.status_code, back.json()["state"]) == (201, "applied"), back.text
+            assert back.json()["reference"] == f"undo of {done.json()['id']}"
+        again = await http.post(undo, json={}, headers=key("3"))
+        assert again.status_code == 409, again.text
+        assert "nothing of" in again.json()["detail"]
+        assert (await http.post(f"{PATH}/cs-nothing/undo", json={}, headers=key("4"))).status_code == 404
+    with here.directory() as store:
+        snapshot = store.snapshot()
+        (held,) = [row for row in snapshot.holdings("UP-asha") if row.superseded is None]
+    assert (held.account_id, held.valid_to) == ("acc-asha", None)

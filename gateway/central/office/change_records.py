@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
+from gateway.central.office.change_documents import ChangeSetRequest
 from gateway.central.office.tables import change_set
 from mapping.database import Database
 from mapping.instants import instant, micros
@@ -108,6 +109,11 @@ class ChangeSetRecords:
         while some := self.page(whose=None, state=None, before=before, limit=PAGE):
             yield from some
             before = some[-1].id
+
+
+def request_of(record: ChangeSetRecord) -> ChangeSetRequest:
+    """Return what was asked for, as it was kept."""
+    return ChangeSetRequest.model_validate_json(f'{{"changes":{record.changes}}}')
 
 
 _DECIDED = ("state", "note", "decided_by", "decided_at", "version")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from gateway.central.office.actors import Actor, Proof, Right
-from gateway.central.office.change_documents import ChangeSetRequest, written
+from gateway.central.office.change_documents import MAX_CHANGES, ChangeSetRequest, written
 from gateway.central.office.change_errors import (
     AlreadyDecided,
     ChangesRefused,
@@ -21,9 +22,15 @@ from gateway.central.office.change_errors import (
     OtherChanges,
 )
 from gateway.central.office.change_preview import Preview, placed, refusals
-from gateway.central.office.change_records import ChangeSetRecord, ChangeSetRecords, ChangeSetState
+from gateway.central.office.change_records import (
+    ChangeSetRecord,
+    ChangeSetRecords,
+    ChangeSetState,
+    request_of,
+)
 from gateway.central.office.office import Office
 from gateway.errors import AccessDenied
+from mapping.change_sets import written as forms_of
 from mapping.changes import Change
 from mapping.differences import differences
 from mapping.errors import ChangeRefused
@@ -31,6 +38,7 @@ from mapping.proposals import APPROVE_ABOVE
 from mapping.snapshot import DirectorySnapshot
 from mapping.standing import count_touched
 from mapping.store import DirectoryStore
+from mapping.undo import Undo
 
 TRIES: Final = 5
 """How often a change set without a fingerprint is worked out again because others changed the directory meanwhile."""
@@ -135,6 +143,27 @@ class ChangeSetDesk:
         wanted = None if request.fingerprint is None else _version_in(request.fingerprint)
         return self._apply(actor, held, request, wanted)
 
+    def undoing(self, actor: Actor, id: str) -> ChangeSetRequest:
+        """Return the request that undoes an applied change set on the present directory.
+
+        Raises NoSuchChangeSet, AlreadyDecided where it was not applied, and ChangesRefused where others built upon it.
+        """
+        record = self.get(actor, id)
+        if record.version is None or record.version == record.base:
+            raise AlreadyDecided(f"{id} changed nothing that could be undone: it is {record.state.value}")
+        plan = Undo(self._store.snapshot(), record.version)
+        try:
+            plan.refuse_conflicts()
+            forms = forms_of(list(islice(plan.changes(), MAX_CHANGES + 1)))
+        except ChangeRefused as refused:
+            raise ChangesRefused([Fault(None, refused.code, str(refused))]) from refused
+        if not forms:
+            raise AlreadyDecided(f"nothing of {id} is left to undo")
+        if len(forms) > MAX_CHANGES:
+            words = f"more than {MAX_CHANGES} changes: `directory undo {record.version}`"
+            raise ChangesRefused([Fault(None, "TOO_LARGE", words)])
+        return ChangeSetRequest.model_validate({"changes": forms, "reference": f"undo of {id}"})
+
     # --- deciding ---------------------------------------------------------------------------------
 
     def approve(self, actor: Actor, id: str, fingerprint: str) -> ChangeSetRecord:
@@ -147,9 +176,8 @@ class ChangeSetDesk:
         request = request_of(record)
         self._still(fingerprint)
         _same(fingerprint, self._preview(request))
-        self._office.trail.record(
-            actor, "change_set.approved", subject_of(id), at=self._now(), detail={"fingerprint": fingerprint}
-        )
+        detail = {"fingerprint": fingerprint}
+        self._office.trail.record(actor, "change_set.approved", subject_of(id), at=self._now(), detail=detail)
         return self._apply(actor, record, request, _version_in(fingerprint), approver=actor.name)
 
     def reject(self, actor: Actor, id: str, note: str | None) -> ChangeSetRecord:
@@ -328,11 +356,6 @@ class ChangeSetDesk:
                 detail={"codes": "MOVED_ON"},
             )
         self._office.trail.settle()
-
-
-def request_of(record: ChangeSetRecord) -> ChangeSetRequest:
-    """Return what was asked for, as it was kept."""
-    return ChangeSetRequest.model_validate_json(f'{{"changes":{record.changes}}}')
 
 
 def change_set_id(actor: str, key: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from gateway.central.office.change_errors import ChangesRefused
 from gateway.central.office.change_preview import Preview, placed
-from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState
-from gateway.central.office.change_sets import ChangeSetDesk, request_of
+from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState, request_of
+from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.cli.office.acting import Acting
 from gateway.cli.office.clock import knows_the_time
 from mapping.snapshot import DirectorySnapshot
