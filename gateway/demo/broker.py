@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from amqtt.broker import Broker
 from amqtt.errors import AMQTTError
@@ -12,6 +14,42 @@ from amqtt.errors import AMQTTError
 from gateway.errors import PeerUnavailable
 
 HOST = "127.0.0.1"
+
+
+class _Broker(Broker):
+    """amqtt's broker, which forgets connections whose session ended before they did: ours ends them, too."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer
+        try:
+            await super().stream_connected(reader, writer, listener_name)
+        finally:
+            try:
+                await _close(writer)
+            finally:
+                del self._connections[task]
+
+    async def shutdown(self) -> None:
+        await super().shutdown()
+        left = dict(self._connections)
+        for task, writer in left.items():
+            writer.transport.abort()  # a peer that reads no more would hold a mere close for ever
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -22,7 +60,7 @@ async def embedded_broker() -> AsyncIterator[int]:
     """
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    broker = Broker(
+    broker = _Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:0"}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},

@@ -13,6 +13,7 @@ import pytest
 from gateway.central.office.actors import StaffRole
 from gateway.roles.central_files import central_files
 from tests.support.central.office import Person, token
+from tests.support.waiting import PATIENCE
 from tests.support.web.deployed import portal
 from tests.support.web.staffed import Staffed, key, staffed
 
@@ -27,7 +28,7 @@ async def here(tmp_path: Path, seeded_files: Path) -> AsyncIterator[Staffed]:
 
 
 def browser(here: Staffed) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=here.base)
+    return httpx.AsyncClient(base_url=here.base, timeout=PATIENCE)
 
 
 def form_of(page: str) -> str:
@@ -83,7 +84,7 @@ async def test_cookies_are_secure_and_bound_to_the_host_over_tls(tmp_path: Path,
     )
     async with staffed(tmp_path, seeded_files, web) as here:
         headers = {"Host": "portal.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "10.0.0.7"}
-        async with httpx.AsyncClient(base_url=here.base, headers=headers) as http:
+        async with httpx.AsyncClient(base_url=here.base, headers=headers, timeout=PATIENCE) as http:
             first = await http.get("/staff/login")
             device = first.headers["set-cookie"].partition(";")[0]
             typed = {
@@ -200,7 +201,7 @@ async def test_a_machine_reads_the_overview_as_a_document(here: Staffed) -> None
 
 async def test_without_accounts_the_overview_is_as_before(tmp_path: Path, seeded_files: Path) -> None:
     async with portal(tmp_path, seeded_files, "") as (port, _):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http:
             assert (await http.get("/operator")).status_code == 200
             assert (await http.get("/staff")).headers["Location"] == "/staff/login"
     assert (central_files(tmp_path / "data").folder / "office.db").exists()
