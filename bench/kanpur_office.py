@@ -131,8 +131,14 @@ class Office:
             for file in range(FILES):
                 self._rekey(file)
         if day == WRONG_FOUND_ON:
-            self.command("directory", "undo", self._wrong_version, "--rows-shown", 0)
+            self._undo()
             self._apply(self._rows(WRONG_FILE), WRONG_FILE, "right")
+
+    def _undo(self) -> None:
+        """Undo the wrong file: of so many accounts only with a second person, who approves what was shown."""
+        self.command("directory", "undo", self._wrong_version, "--by", "clerk", "--rows-shown", 0, code=1)
+        (waits,) = json.loads(self.command("directory", "waiting", "--json"))
+        self.command("directory", "approve", waits["fingerprint"], "--by", "chief", "--rows-shown", 0)
 
     def _replacement(self, point: int) -> list[Change]:
         city, at = self.city, self.city.at(self.city.replaced_at(point) or 0)
