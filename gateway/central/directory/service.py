@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -117,10 +118,10 @@ class DirectoryService:
             except NOT_TAKEN as error:  # a topic is closed to us: the cursor stays, and all others go on
                 self.fault = f"changes are not taken: {error}"
                 await asyncio.sleep(NOT_TAKEN_AGAIN)
-            try:
-                await asyncio.wait_for(self._woken.wait(), self._poll)
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                # No wait_for: it swallows a stop that comes together with a request (Python 3.11).
+                async with asyncio.timeout(self._poll):
+                    await self._woken.wait()
             self._woken.clear()
 
     def _keep_lists(self) -> None:
