@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.central.directory.lives import DirectoryLives
-from gateway.central.directory.service import DirectoryService
+from gateway.central.directory.service import PUBLISHED, DirectoryService
 from gateway.central.intake.service import Central, CentralOptions
 from gateway.central.ledger.ledger import Ledger
 from gateway.contract.central_word import parse_signed
@@ -222,6 +222,10 @@ def told(ledger: Ledger) -> str:
     return "" if seen is None else seen.told
 
 
+def is_noted(ledger: Ledger, store: DirectoryStore) -> bool:
+    return ledger.cursors.get(PUBLISHED) == store.version
+
+
 def has(heard: list[str], count: int) -> bool:
     return len(heard) == count
 
@@ -242,6 +246,8 @@ async def test_a_directory_that_was_not_set_back_is_not_told_anew(broker: Mosqui
             async with central(broker, tmp_path) as (ledger, store):
                 fit(store, number)
                 await until(partial(has, heard, 2 * number))
+                # Only then is it told for good: what was told and not noted is told again, as it should be.
+                await until(partial(is_noted, ledger, store))
                 assert ledger.identity.set_backs() == []
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
