@@ -22,6 +22,8 @@ from mapping.standing import Standing, standing_spans
 
 WINDOW: Final = timedelta(days=31)
 """Captures of so long a span are held at once."""
+ENERGY_OF: Final = 200
+"""Meters of which a preview sums the energy: of a city's it would take hours."""
 REGISTERS: Final = ("instantaneous", "daily", "billing")
 """Profiles of meters that store no intervals, which tell energy as a register."""
 
@@ -74,9 +76,19 @@ class Balance:
         self.by_multiplier += gained - lost
 
     @property
+    def moved(self) -> Decimal:
+        """Return the kWh that accounts gain, those that lose left out."""
+        return sum((kwh for kwh in self.by_account.values() if kwh > 0), Decimal(0))
+
+    @property
     def net(self) -> Decimal:
         """Return what all moves come to, without what other multipliers make: 0 by construction."""
         return sum(self.by_account.values(), Decimal(0)) - self.by_multiplier
+
+
+def in_kwh(kwh: Decimal) -> str:
+    """Return kWh as previews write them, to the watt hour: `12.500`."""
+    return f"{kwh:.3f}"
 
 
 def touched_spans(

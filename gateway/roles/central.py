@@ -74,6 +74,7 @@ class CentralRole:
             now=wall.now,
             sure=EvidenceClock().disciplined,
             approve_above=config.directory.approve_above,
+            ledger=ledger,
         )
         inbox = SystemsInbox(office, desk, root=config.mqtt.root, now=wall.now)
         self.keys = key_desk(config, clock, ledger, files, signing_key)

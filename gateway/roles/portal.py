@@ -91,6 +91,7 @@ async def portal_role(
                 now=wall_clock.now,
                 sure=EvidenceClock().disciplined,
                 approve_above=config.directory.approve_above,
+                ledger=ledger,
             )
             door = Door(
                 office=office,

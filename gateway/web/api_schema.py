@@ -37,7 +37,14 @@ _CHANGE_SET: Final = {
 _WHO: Final = {
     "type": "object",
     "description": "The holder, or the reason why there is none.",
-    "properties": {"account_id": _TEXT, "usage_point": _TEXT, "reason": _TEXT},
+    "properties": {
+        "account_id": _TEXT,
+        "usage_point": _TEXT,
+        "multiplier": _TEXT,
+        "payment_mode": _TEXT,
+        "kwh": {"type": "string", "description": "That leave the old holder, and reach the new, by now."},
+        "reason": _TEXT,
+    },
 }
 _PREVIEW: Final = {
     "type": "object",
@@ -63,6 +70,17 @@ _PREVIEW: Final = {
             },
         },
         "left_out": {"type": "integer", "description": "Spans and names beyond the hundred that are listed."},
+        "energy": {
+            "type": "object",
+            "description": "What all of it moves up to now. `net` is without what other multipliers make.",
+            "properties": {
+                "unit": _TEXT,
+                "moved": _TEXT,
+                "net": _TEXT,
+                "by_multiplier": _TEXT,
+                "unknown_spans": {"type": "integer", "description": "Of which no reading tells."},
+            },
+        },
     },
 }
 _PROBLEM: Final = {

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
 
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.actors import Actor, Proof, StaffRole
 from gateway.central.office.answers import KEPT, TAKEN_OVER, Answers, Kept, KeyReused, TooManyKeys, UnderWay
 from gateway.central.office.audit_checks import content_faults, not_in_the_trail
@@ -26,6 +27,7 @@ from mapping.changes import Change, Install, MoveIn
 from mapping.directory import Role
 from mapping.store import DirectoryStore
 from tests.support.central.office import AT, BOX, office_in, person
+from tests.support.central.samples import batch, capture, received
 from tests.support.databases import ON_BOTH, database
 
 OLD = AT - timedelta(days=100)
@@ -265,3 +267,41 @@ def test_a_request_that_another_process_left_is_taken_over(tmp_path: Path) -> No
         assert restarted.begin("sap", "k", "d", AT + TAKEN_OVER) is None
         restarted.end("sap", "k", Kept(201, {}))
         assert restarted.begin("sap", "k", "d", AT + TAKEN_OVER) == Kept(201, {})
+
+
+def test_what_is_shown_names_whose_energy_and_how_much_and_counts_as_the_commands_do(tmp_path: Path) -> None:
+    with site(tmp_path) as here, closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        # Two half hours of 2 kWh after the tenant of UP-1 left, as the papers say now.
+        half = timedelta(minutes=30)
+        left = datetime(2026, 11, 20, 4, 30, tzinfo=UTC)
+        captures = [
+            capture(n, meter="GEN:1", at=left + half * n, start=left + half * (n - 1), value="2000")
+            for n in (1, 2)
+        ]
+        ledger.ingest([received(batch(captures))])
+        desk = ChangeSetDesk(
+            here.office, here.store, now=lambda: AT, sure=lambda: True, approve_above=0, ledger=ledger
+        )
+        into = {"kind": "move_in", "usage_point": "UP-1", "account_id": "acc-2"}
+        moved = out(1).model_dump(mode="json", exclude_unset=True)["changes"]
+        request = ChangeSetRequest.model_validate(
+            {"changes": [*moved, into | {"valid_from": "2026-11-20T10:00:00+05:30"}]}
+        )
+        told = desk.preview(SAP, request).document()
+        assert told["energy"] == {
+            "unit": "kWh", "moved": "4.000", "net": "0.000", "by_multiplier": "0.000", "unknown_spans": 0
+        }  # fmt: skip
+        [span] = told["spans"]
+        assert (span["old"]["account_id"], span["old"]["kwh"]) == ("acc-1", "4.000")
+        assert (span["new"]["account_id"], span["new"]["kwh"]) == ("acc-2", "4.000")
+        assert desk.submit(SAP, request, "cs-1").state is ChangeSetState.WAITING
+        shown = desk.shown(desk.get(SAP, "cs-1"))
+        assert shown is not None
+        assert shown.document()["energy"]["moved"] == "4.000"
+        more = {"kind": "multiplier", "meter": "GEN:1", "multiplier": "10"}
+        factor = ChangeSetRequest.model_validate(
+            {"changes": [more | {"valid_from": "2026-11-20T10:00:00+05:30"}]}
+        )
+        told = desk.preview(SAP, factor).document()
+        assert (told["counts"]["meters"], told["counts"]["accounts"]) == (1, 1)
+        assert told["energy"]["by_multiplier"] == "36.000"

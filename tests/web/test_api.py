@@ -252,7 +252,9 @@ async def test_a_change_set_is_undone_by_a_later_one_and_once(here: Staffed) -> 
         done = await http.post(PATH, json={"changes": [MOVE_OUT]}, headers=key("1"))
         undo = done.headers["Location"] + "/undo"
         seen = await http.post(undo, json={"dry_run": True})
-        assert seen.json()["spans"][0]["new"] == {"account_id": "acc-asha", "usage_point": "UP-asha"}
+        back_to = seen.json()["spans"][0]["new"]
+        assert (back_to["account_id"], back_to["usage_point"]) == ("acc-asha", "UP-asha")
+        assert back_to["kwh"] == seen.json()["energy"]["moved"] != "0.000"
         assert (await http.post(undo, json={})).status_code == 400
         for _ in range(2):
             back = await http.post(undo, json={}, headers=key("2"))

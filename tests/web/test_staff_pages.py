@@ -199,6 +199,7 @@ async def test_a_second_person_approves_on_the_page_what_is_shown(here: Staffed)
         seen = await clerk.get(page)
         assert "UP-asha" in seen.text
         assert 'value="approve"' not in seen.text
+        assert re.search(r"Energy that moves to another account: [0-9.]+ kWh; in all 0\.000 kWh", seen.text)
         given = {"decision": "approve", "fingerprint": asked.json()["fingerprint"]}
         form = {"form": re.findall(r'name="form" value="([0-9a-f]{64})"', seen.text)[0]}
         assert (await clerk.post(page, data=given | form)).status_code == 403

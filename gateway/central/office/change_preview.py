@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
+from gateway.central.ledger.ledger import Ledger
+from gateway.central.moved_energy import ENERGY_OF, Balance, TouchedSpan, in_kwh, touched_spans
 from gateway.central.office.change_documents import MAX_FAULTS, changes_by_place
 from gateway.central.office.change_errors import ChangesRefused, Fault
 from mapping.changes import Change
-from mapping.directory import AttributionSpan, ChangeSet, Holder, NamingChange, Unattributed
+from mapping.differences import naming_changes, touched
+from mapping.directory import ChangeSet, Holder, NamingChange
 from mapping.draft import Draft
 from mapping.errors import ChangeRefused
 from mapping.kinds import AnyForm
 from mapping.snapshot import DirectorySnapshot
+from mapping.standing import Standing, count_touched
 
 MAX_TOLD: Final = 100
 """Spans and names that one document lists; it counts all."""
@@ -22,31 +27,32 @@ MAX_TOLD: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a change set would do to the directory of `version`; `fingerprint` names exactly this."""
+    """What a change set would do to the directory of `version`; `fingerprint` names exactly this.
+
+    `meters` and `accounts` are counted as the commands count them (`mapping.standing.count_touched`). `balance` is
+    None where nobody asked for the energy.
+    """
 
     version: int
     fingerprint: str
     changes: int
     new: bool
-    spans: tuple[AttributionSpan, ...]
+    spans: tuple[TouchedSpan, ...]
     names: tuple[NamingChange, ...]
+    meters: int
+    accounts: int
     needs_approval: bool
+    balance: Balance | None = None
 
-    @property
-    def meters(self) -> int:
-        """Count the meters that change hands for some time."""
-        return len({span.meter for span in self.spans})
-
-    @property
-    def accounts(self) -> int:
-        """Count the accounts that gain or lose energy, or change a number."""
-        held = {getattr(who, "account_id", None) for span in self.spans for who in (span.old, span.new)}
-        return len((held | {name.account_id for name in self.names}) - {None})
+    @staticmethod
+    def kwh(amount: Decimal) -> str:
+        """Return kWh as a page writes them."""
+        return in_kwh(amount)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON: at most 100 spans and names, and how many were left out."""
         spans, names = self.spans[:MAX_TOLD], self.names[: max(0, MAX_TOLD - len(self.spans))]
-        return {
+        told: dict[str, Any] = {
             "directory_version": self.version,
             "fingerprint": self.fingerprint,
             "would_change": self.new,
@@ -65,22 +71,71 @@ class Preview:
             ],
             "left_out": len(self.spans) + len(self.names) - len(spans) - len(names),
         }
+        if self.balance is not None:
+            told["energy"] = {
+                "unit": "kWh",
+                "moved": in_kwh(self.balance.moved),
+                "net": in_kwh(self.balance.net),
+                "by_multiplier": in_kwh(self.balance.by_multiplier),
+                "unknown_spans": self.balance.unknown,
+            }
+        return told
 
 
-def _span(span: AttributionSpan) -> dict[str, Any]:
+def _span(span: TouchedSpan) -> dict[str, Any]:
     return {
         "meter": span.meter,
         "since": span.start.isoformat(),
         "until": None if span.end is None else span.end.isoformat(),
-        "old": _told(span.old),
-        "new": _told(span.new),
+        "old": _told(span.old, span.lost),
+        "new": _told(span.new, span.gained),
     }
 
 
-def _told(who: Holder | Unattributed) -> dict[str, str]:
-    if isinstance(who, Holder):
-        return {"account_id": who.account_id, "usage_point": who.usage_point}
-    return {"reason": who.value}
+def _told(standing: Standing, kwh: Decimal | None) -> dict[str, str]:
+    who = standing.who
+    if not isinstance(who, Holder):
+        return {"reason": who.value}
+    told = {
+        "account_id": who.account_id,
+        "usage_point": who.usage_point,
+        "multiplier": f"{standing.multiplier:f}",
+    }
+    if standing.payment_mode is not None:
+        told["payment_mode"] = standing.payment_mode.value
+    return told if kwh is None else told | {"kwh": in_kwh(kwh)}
+
+
+def preview_of(
+    after: DirectorySnapshot,
+    old: int,
+    *,
+    fingerprint: str,
+    changes: int,
+    approve_above: int,
+    ledger: Ledger | None,
+    now: datetime,
+) -> Preview:
+    """Return what leads from version `old` to that of `after`; with a ledger how much energy it moves up to `now`."""
+    new = after.version
+    meters, accounts = count_touched(after, old, new)
+    spans = tuple(touched_spans(after, old, new, ledger, now=now, energy_of=ENERGY_OF))
+    balance = None if ledger is None else Balance({})
+    if balance is not None:
+        for span in spans:
+            balance.add(span)
+    return Preview(
+        version=old,
+        fingerprint=fingerprint,
+        changes=changes,
+        new=new != old,
+        spans=spans,
+        names=tuple(naming_changes(after, touched(after, old, new)[1], old, new)),
+        meters=meters,
+        accounts=accounts,
+        needs_approval=max(meters, accounts) > approve_above,
+        balance=balance,
+    )
 
 
 def placed(forms: Sequence[AnyForm], base: DirectorySnapshot, at: datetime) -> list[tuple[int, Change]]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from gateway.central.ledger.ledger import Ledger
 from gateway.central.office.actors import Actor, Proof, Right
 from gateway.central.office.change_documents import MAX_CHANGES, ChangeSetRequest, written
 from gateway.central.office.change_errors import (
@@ -21,7 +22,7 @@ from gateway.central.office.change_errors import (
     NoSuchChangeSet,
     OtherChanges,
 )
-from gateway.central.office.change_preview import Preview, placed, refusals
+from gateway.central.office.change_preview import Preview, placed, preview_of, refusals
 from gateway.central.office.change_records import (
     ChangeSetRecord,
     ChangeSetRecords,
@@ -32,11 +33,9 @@ from gateway.central.office.office import Office
 from gateway.errors import AccessDenied
 from mapping.change_sets import written as forms_of
 from mapping.changes import Change
-from mapping.differences import differences
 from mapping.errors import ChangeRefused
 from mapping.proposals import APPROVE_ABOVE
 from mapping.snapshot import DirectorySnapshot
-from mapping.standing import count_touched
 from mapping.store import DirectoryStore
 from mapping.undo import Undo
 
@@ -50,7 +49,8 @@ class ChangeSetDesk:
     """The desk over one directory and its office; safe for threads and processes. Every method blocks.
 
     `now` tells the time, `sure` whether this machine knows it (`DirectoryStore.apply`). What touches
-    more than `approve_above` meters or accounts a second person must approve.
+    more than `approve_above` meters or accounts a second person must approve. `ledger` tells what is looked at
+    how much energy would change hands; without one it stays untold.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class ChangeSetDesk:
         now: Callable[[], datetime],
         sure: Callable[[], bool],
         approve_above: int = APPROVE_ABOVE,
+        ledger: Ledger | None = None,
     ) -> None:
         self._office = office
         self._store = store
         self._now = now
         self._sure = sure
         self._approve_above = approve_above
+        self._ledger = ledger
         self.records = ChangeSetRecords(office.database)
 
     # --- asking -----------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ class ChangeSetDesk:
         Raises AccessDenied, and ChangesRefused with every change that the directory contradicts.
         """
         _allow(actor, request)
-        return self._preview(request)
+        return self._preview(request, energy=True)
 
     def submit(self, actor: Actor, request: ChangeSetRequest, id: str) -> ChangeSetRecord:
         """Apply a change set, or keep it for a second person; the same `id` again gives what became of it.
@@ -226,7 +228,7 @@ class ChangeSetDesk:
         """Return what a waiting change set would do now, with the fingerprint to approve it by; None for others."""
         if record.state is not ChangeSetState.WAITING:
             return None
-        return self._preview(request_of(record))
+        return self._preview(request_of(record), energy=True)
 
     def page(
         self, actor: Actor, *, state: ChangeSetState | None = None, before: str | None = None, limit: int
@@ -238,25 +240,22 @@ class ChangeSetDesk:
 
     # --- working ----------------------------------------------------------------------------------
 
-    def _preview(self, request: ChangeSetRequest) -> Preview:
-        before = self._store.snapshot()
-        found = placed(request.changes, before, self._now())
+    def _preview(self, request: ChangeSetRequest, *, energy: bool = False) -> Preview:
+        now, before = self._now(), self._store.snapshot()
+        found = placed(request.changes, before, now)
         changes = [change for _, change in found]
         try:
-            after = self._store.preview(
-                changes, by="preview", source="preview", at=self._now(), sure=self._sure()
-            )
+            after = self._store.preview(changes, by="preview", source="preview", at=now, sure=self._sure())
         except ChangeRefused as refused:
             raise self._refused(before, found, refused) from refused
-        spans, names = differences(after, before.version, after.version)
-        return Preview(
-            version=before.version,
+        return preview_of(
+            after,
+            before.version,
             fingerprint=self._fingerprint(before.version, written(request.changes)),
             changes=len(request.changes),
-            new=after.version != before.version,
-            spans=tuple(spans),
-            names=tuple(names),
-            needs_approval=max(count_touched(after, before.version, after.version)) > self._approve_above,
+            approve_above=self._approve_above,
+            ledger=self._ledger if energy else None,
+            now=now,
         )
 
     def _fingerprint(self, version: int, text: str) -> str:

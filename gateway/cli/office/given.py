@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,7 +13,7 @@ import typer
 
 from gateway.central.ledger.database import NoLedger
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.moved_energy import Balance, TouchedSpan, touched_spans
+from gateway.central.moved_energy import ENERGY_OF, Balance, TouchedSpan, in_kwh, touched_spans
 from gateway.central.office.actors import Right
 from gateway.cli.exits import Exit
 from gateway.cli.office.acting import acting
@@ -36,8 +35,6 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would ch
 ByOption = Annotated[str | None, typer.Option("--by", help="Who gives it; else whoever is logged in.")]
 MAX_SHOWN: Final = 50
 """Changes printed unless more are asked for: a re-key of a city has 700,000."""
-ENERGY_OF: Final = 200
-"""Meters of which the energy is summed: of a city's it would take hours."""
 Plan = Callable[[DirectorySnapshot], Sequence[Change] | str]
 """Makes changes of the directory as it is, or the text of a change set (`mapping.proposals`)."""
 
@@ -183,13 +180,13 @@ def show(result: dict[str, Any], seen: Seen, how: Given, *, applied: bool) -> No
     balance = seen.balance
     if balance.by_account:
         result |= {
-            "kwh_moved": _text(sum((k for k in balance.by_account.values() if k > 0), Decimal(0))),
-            "kwh_net": _text(balance.net),
+            "kwh_moved": in_kwh(balance.moved),
+            "kwh_net": in_kwh(balance.net),
         }
     if balance.by_multiplier:
-        result["kwh_by_multiplier"] = _text(balance.by_multiplier)
+        result["kwh_by_multiplier"] = in_kwh(balance.by_multiplier)
     if how.as_json:
-        by_account = {who: _text(kwh) for who, kwh in sorted(balance.by_account.items())}
+        by_account = {who: in_kwh(kwh) for who, kwh in sorted(balance.by_account.items())}
         print_json(
             {**result, "applied": applied, "changes": kept, "kwh": by_account, "kwh_unknown": balance.unknown}
         )
@@ -210,9 +207,5 @@ def _energy(span: TouchedSpan) -> str | None:
     if span.lost is None or span.gained is None:
         return None
     if span.lost == span.gained:
-        return _text(span.gained)
-    return f"{_text(span.lost)} -> {_text(span.gained)}"
-
-
-def _text(kwh: Decimal) -> str:
-    return f"{kwh:.3f}"
+        return in_kwh(span.gained)
+    return f"{in_kwh(span.lost)} -> {in_kwh(span.gained)}"
