@@ -312,3 +312,16 @@ def test_what_another_used_between_two_readings_of_an_account_is_not_its_own(off
         [day] = office.days("b", 1)
         assert day.kwh is None
         office.settle()
+
+
+def test_a_process_behind_with_the_directory_lifts_no_mark_of_one_ahead(office: Office) -> None:
+    """Two centrals on one ledger: one has read the directory just before it changed, the other just after."""
+    fill(office)
+    behind = office.directory.snapshot()
+    moved = BEGIN + 25 * HOUR
+    office.change(MoveOut("UP-1", moved), MoveIn("UP-1", "b", moved))
+    follow_use(office.ledger, office.directory.snapshot(), BERLIN)
+    reckon_due(office.ledger, behind, NOW, BERLIN)
+    check(office)
+    office.settle()
+    check(office)

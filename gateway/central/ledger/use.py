@@ -139,14 +139,19 @@ class UseDays:
         days: Sequence[date],
         uses: Sequence[DayUse],
         rest: tuple[datetime, datetime] | None,
+        *,
+        version: int,
     ) -> bool:
-        """Keep what was reckoned of days of a meter; of what is marked the `rest` stays so.
+        """Keep what was reckoned of days of a meter by a directory version; of what is marked the `rest` stays so.
 
-        False, and nothing is kept, where the meter was marked again meanwhile.
+        False, and nothing is kept, where the meter was marked again meanwhile, or another process follows a newer
+        directory already: what it marked is not lifted by an older one.
         """
         c, s = use_days.c, use_stale.c
         mine = (s.meter == reckoned.meter, s.marks == reckoned.marks)
         with self._database.writing("keeping use") as connection:
+            if (read_cursor(connection, FOLLOWED) or 0) > version:
+                return False
             if rest is None:
                 held = connection.execute(delete(use_stale).where(*mine)).rowcount
             else:

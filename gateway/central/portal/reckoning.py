@@ -232,12 +232,13 @@ def _reckon_stale(
     if micros(since) == ALWAYS[0]:
         there = ledger.use.extent(stale.meter)
         if there is None:
-            ledger.use.keep(stale, (), (), None)
+            ledger.use.keep(stale, (), (), None, version=snapshot.version)
             return 0
         since, until = there[0] - _REACH, min(until, there[1] + _REACH)
     first, last = days.of(since), min(days.of(until), today - timedelta(days=1))
     wanted = days.between(first, min(last, first + timedelta(days=most - 1)))
     done = days.span(wanted[-1])[1] if wanted else days.begin(today)
     rest = None if done > until else (done, until)
-    ledger.use.keep(stale, wanted, reckon(ledger, snapshot, days, stale.meter, wanted), rest)
+    uses = reckon(ledger, snapshot, days, stale.meter, wanted)
+    ledger.use.keep(stale, wanted, uses, rest, version=snapshot.version)
     return len(wanted)
