@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import LASTING_REASONS
 from gateway.central.portal import reckoning, values
+from gateway.central.portal.account_captures import AccountCaptures
 from gateway.central.portal.reckoning import Days, account_days, follow_use, reckon_due
 from gateway.central.portal.usage import Use
 from gateway.contract.messages import CaptureValue, TimeVerdict
@@ -293,6 +294,9 @@ def test_a_register_of_which_the_multiplier_changes_counts_by_each_what_rose_und
         [day] = office.days("a", 1)
         assert (day.kwh, day.missing) == (Decimal(5 + 40), timedelta(0))
         office.settle()
+    during = BEGIN + 25 * HOUR
+    today = AccountCaptures(office.ledger, office.directory.snapshot(), "a", BEGIN, BEGIN, during)
+    assert today.today(BEGIN, during).kwh == Decimal(5 + 40)
     office.change(SetMultiplier("GEN:1", Decimal(1), BEGIN + 10 * HOUR, BEGIN + 13 * HOUR))
     office.settle()
     [day] = office.days("a", 1)
