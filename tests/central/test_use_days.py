@@ -329,3 +329,17 @@ def test_a_process_behind_with_the_directory_lifts_no_mark_of_one_ahead(office: 
     check(office)
     office.settle()
     check(office)
+
+
+def test_a_day_that_all_captures_have_left_is_empty_though_the_directory_changed_too(office: Office) -> None:
+    office.change(Install("GEN:1", "UP-1", Role.CONSUMER, BEGIN), MoveIn("UP-1", "a", BEGIN))
+    office.deliver("GEN:1", 10, 500, reason="untrusted_time")
+    for shift in (0, 30):
+        said = TimeVerdict(
+            verdict_id="time/1/m", meter="GEN:1", journal="journal-1", first_seq=1, last_seq=1, profile=None,
+            trust="trusted", shift=str(shift * 3600), evidence="test", version=1, at=NOW,
+        )  # fmt: skip
+        office.ledger.times.give([said])
+        office.change(SetMultiplier("GEN:1", Decimal(2 + shift), BEGIN))
+        office.settle()
+    assert [one.kwh for one in office.days("a", 2)] == [None, 32 * Decimal("0.5")]

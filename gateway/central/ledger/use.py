@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Connection, Dialect, column, delete, insert, select, table, update
+from sqlalchemy import Connection, Dialect, column, delete, func, insert, select, table, update
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks
@@ -132,6 +132,14 @@ class UseDays:
         if not found:
             return None
         return instant(min(box.begin for box in found)), instant(max(box.at for box in found))
+
+    def days_kept(self, meter: str) -> tuple[date, date] | None:
+        """Return the first and last day of which use of a meter is kept; None where none is."""
+        c = use_days.c
+        query = select(func.min(c.day), func.max(c.day)).where(c.meter == meter)
+        with self._database.reading("looking for days") as connection:
+            first, last = connection.execute(query).one()
+        return None if first is None else (date.fromordinal(first), date.fromordinal(last))
 
     def keep(
         self,

@@ -175,11 +175,14 @@ def _reckon_stale(
     """Reckon the oldest `most` days of a time that is marked; return how many they were."""
     since, until = stale.since, stale.until
     if micros(since) == ALWAYS[0]:
-        there = ledger.use.extent(stale.meter)
-        if there is None:
+        there, kept = ledger.use.extent(stale.meter), ledger.use.days_kept(stale.meter)
+        spans = [] if there is None else [(there[0] - _REACH, there[1] + _REACH)]
+        # Days that all captures have left since are reckoned, too: to nothing.
+        spans += [] if kept is None else [(days.begin(kept[0]), days.begin(kept[1]))]
+        if not spans:
             ledger.use.keep(stale, (), (), None, version=snapshot.version)
             return 0
-        since, until = there[0] - _REACH, min(until, there[1] + _REACH)
+        since, until = min(begin for begin, _ in spans), min(until, max(end for _, end in spans))
     first, last = days.of(since), min(days.of(until), today - timedelta(days=1))
     wanted = days.between(first, min(last, first + timedelta(days=most - 1)))
     done = days.span(wanted[-1])[1] if wanted else days.begin(today)
