@@ -127,9 +127,13 @@ class Proposals:
 
     def fingerprint(self, text: str, version: int) -> str:
         """Return what names this text on this version of this directory."""
+        return self.whole_fingerprint(text, version)[:16]
+
+    def whole_fingerprint(self, text: str, version: int) -> str:
+        """Return the digest that a fingerprint begins: the office names change sets by more of its digits."""
         life = self._store.life
         whole = f"{life.uuid}\n{life.generation}\n{version}\n{text}"
-        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+        return hashlib.sha256(whole.encode()).hexdigest()
 
     def keep(
         self, text: str, *, by: str, at: datetime, source: str, version: int, meters: int, accounts: int
