@@ -329,3 +329,22 @@ def test_a_reader_finds_no_ledger_or_a_whole_one(tmp_path: Path, monkeypatch: py
     with closing(Ledger(path, read_only=True)) as ledger:
         assert ledger.counts().captures == 0
     assert [one.name for one in tmp_path.glob("*.new*")] == []
+
+
+def test_numbers_of_a_transaction_whose_commit_fails_are_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk may refuse the commit itself: what was numbered in it was never there."""
+    dialect = ledger.database._writer.dialect
+
+    def refused(_connection: object) -> None:
+        raise dialect.loaded_dbapi.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dialect, "do_commit", refused)
+        with pytest.raises(LedgerError):
+            ledger.ingest([received(batch([capture(1, meter="GEN:1")]))])
+    ledger.ingest([received(batch([capture(1, meter="GEN:2")]))])
+    ledger.ingest([received(batch([capture(2, meter="GEN:1")]))])
+    assert [one.meter for one in ledger.captures.between()] == ["GEN:1", "GEN:2"]
+    assert [len(ledger.captures.between(meter)) for meter in ("GEN:1", "GEN:2")] == [1, 1]

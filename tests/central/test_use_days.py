@@ -20,13 +20,13 @@ from gateway.central.ledger.records import LASTING_REASONS
 from gateway.central.portal import reckoning, values
 from gateway.central.portal.reckoning import Days, account_days, follow_use, reckon_due
 from gateway.central.portal.usage import Use
-from gateway.contract.messages import TimeVerdict
-from mapping.changes import Change, Install, MoveIn, MoveOut, Remove
+from gateway.contract.messages import CaptureValue, TimeVerdict
+from mapping.changes import Change, Install, MoveIn, MoveOut, Remove, SetMultiplier
 from mapping.directory import AttributionRole, Role
 from mapping.errors import ChangeRefused
 from mapping.store import DirectoryStore
 from tests.support.central.ledgers import FreshLedger
-from tests.support.central.samples import batch, capture, received
+from tests.support.central.samples import batch, capture, received, snapshot
 
 HOUR = timedelta(hours=1)
 BERLIN = "Europe/Berlin"
@@ -51,6 +51,20 @@ class Office:
         at = BEGIN + HOUR * hour
         one = capture(
             self.seq, meter=meter, at=at, start=at - HOUR, value=str(value), value_rev=rev, reason=reason
+        )
+        self.ledger.ingest([received(batch([one]), NOW)])
+
+    def deliver_register(self, meter: str, hour: int, kwh: int) -> None:
+        """What the meter's register shows at an hour."""
+        self.seq += 1
+        at = BEGIN + HOUR * hour
+        one = snapshot(
+            self.seq,
+            meter=meter,
+            at=at,
+            profile="instantaneous",
+            capture_id=f"{meter}/instantaneous/{at:%Y-%m-%dT%H:%M:%SZ}/0",
+            values=(CaptureValue(q="1-0:1.8.0*255", name="energy_import", unit="kWh", value=str(kwh)),),
         )
         self.ledger.ingest([received(batch([one]), NOW)])
 
@@ -266,3 +280,35 @@ def test_a_day_is_kept_once_it_is_over(office: Office) -> None:
     assert [one.day for one in kept] == [FIRST]
     assert office.ledger.use.stale(["GEN:1"])["GEN:1"].since == BEGIN + 25 * HOUR
     check(office)
+
+
+def test_a_register_of_which_the_multiplier_changes_counts_by_each_what_rose_under_it(office: Office) -> None:
+    office.change(
+        Install("GEN:1", "UP-1", Role.CONSUMER, BEGIN, multiplier=Decimal(1)), MoveIn("UP-1", "a", BEGIN)
+    )
+    for hour, kwh in ((0, 100), (6, 103), (12, 105), (18, 106), (25, 109)):
+        office.deliver_register("GEN:1", hour, kwh)
+    office.change(SetMultiplier("GEN:1", Decimal(10), BEGIN + 12 * HOUR))
+    for _ in range(2):
+        [day] = office.days("a", 1)
+        assert (day.kwh, day.missing) == (Decimal(5 + 40), timedelta(0))
+        office.settle()
+    office.change(SetMultiplier("GEN:1", Decimal(1), BEGIN + 10 * HOUR, BEGIN + 13 * HOUR))
+    office.settle()
+    [day] = office.days("a", 1)
+    assert (day.kwh, day.missing) == (Decimal(3 + 2 + 30), 6 * HOUR), "nobody knows the register at 13:00"
+
+
+def test_what_another_used_between_two_readings_of_an_account_is_not_its_own(office: Office) -> None:
+    office.change(Install("GEN:1", "UP-1", Role.CONSUMER, BEGIN), MoveIn("UP-1", "a", BEGIN))
+    for hour, account in ((7, "b"), (11, "a")):
+        when = BEGIN + hour * HOUR
+        office.change(MoveOut("UP-1", when), MoveIn("UP-1", account, when))
+    for hour, kwh in ((0, 100), (6, 103), (12, 203), (25, 209)):
+        office.deliver_register("GEN:1", hour, kwh)
+    for _ in range(2):
+        [day] = office.days("a", 1)
+        assert (day.kwh, day.missing) == (Decimal(3 + 6), 6 * HOUR)
+        [day] = office.days("b", 1)
+        assert day.kwh is None
+        office.settle()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, Connection, Select, Table, event, insert, update
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, StatementError
 
 from gateway.errors import GatewayError
@@ -36,6 +37,13 @@ class Database(database.Database):
         # What a connection has at hand of an undone transaction was never there.
         for undone in ("rollback", "rollback_savepoint"):
             event.listen(self._writer, undone, lambda connection, *_: connection.info.clear())
+        # A commit that fails is undone too, and no rollback is told of.
+        event.listen(self._writer, "handle_error", _forget)
+
+
+def _forget(failure: ExceptionContext) -> None:
+    if failure.connection is not None and not failure.connection.invalidated:
+        failure.connection.info.clear()
 
 
 def is_of_the_values(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -92,20 +93,22 @@ def reckon(
 
 def _by_registers(ledger: Ledger, whose: _Whose, days: Days, meter: str, day: date) -> Iterator[DayUse]:
     begin, end = days.span(day)
-    mine: dict[str, list[RegisterReading]] = {}
+    readings = []
     for stored in ledger.captures.between(meter, _REGISTERS, begin - _REACH, end + _REACH):
-        if stored.reason in LASTING_REASONS:
-            continue
-        kwh = values.energy(stored.message)
-        for account in whose.accounts(stored) if kwh is not None else ():
-            reading = RegisterReading(meter=meter, at=stored.at, kwh=(kwh or 0) * whose.factor(stored.at))
-            mine.setdefault(account, []).append(reading)
-    for account, readings in mine.items():
-        used = register_difference(readings, begin, end, _REACH)
-        if used is not None:
-            kwh, begun, ended = used
-            span = (micros(begun), micros(ended))
-            yield DayUse(meter=meter, day=day, account_id=account, kwh=kwh, covered=(span,))
+        kwh = None if stored.reason in LASTING_REASONS else values.energy(stored.message)
+        if kwh is not None:
+            readings.append((RegisterReading(meter=meter, at=stored.at, kwh=kwh), whose.accounts(stored)))
+    used: dict[str, tuple[Decimal, list[Span]]] = {}
+    for account in dict.fromkeys(account for _, accounts in readings for account in accounts):
+        own = [one for one, accounts in readings if account in accounts]
+        for factor, stretch in whose.stretches(account, own):
+            found = register_difference(stretch, begin, end, _REACH)
+            if found is not None:
+                held, spans = used.setdefault(account, (Decimal(0), []))
+                spans.append((micros(found[1]), micros(found[2])))
+                used[account] = held + found[0] * factor, spans
+    for account, (kwh, spans) in used.items():
+        yield DayUse(meter=meter, day=day, account_id=account, kwh=kwh, covered=tuple(joined(spans)))
 
 
 class _Whose:
@@ -117,8 +120,43 @@ class _Whose:
 
     def accounts(self, stored: StoredCapture) -> list[str]:
         """Return the accounts under which a capture stands as a whole."""
-        held = self._timeline.attributions(stored.start, stored.at).accounts
+        return self._accounts(stored.start, stored.at)
+
+    def _accounts(self, start: datetime | None, end: datetime) -> list[str]:
+        held = self._timeline.attributions(start, end).accounts
         return [one.account_id for one in held if one.role is not AttributionRole.PARTIAL]
+
+    def stretches(
+        self, account: str, readings: Sequence[RegisterReading]
+    ) -> Iterator[tuple[Decimal, list[RegisterReading]]]:
+        """Yield readings that bound energy of an account under one multiplier, with it: its register rose between them.
+
+        Where another held the meter between two readings, or the multiplier changed, nobody knows what was whose.
+        """
+        stretch: list[RegisterReading] = []
+        held: Decimal | None = None
+        for one, following in pairwise(sorted(readings, key=lambda reading: reading.at)):
+            factor = self._factor_between(one.at, following.at)
+            if account not in self._accounts(one.at, following.at):
+                factor = None
+            if stretch and factor != held:
+                yield held or Decimal(0), stretch
+                stretch = []
+            held = factor
+            if factor is not None:
+                stretch = [*(stretch or [one]), following]
+        if stretch and held is not None:
+            yield held, stretch
+
+    def _factor_between(self, start: datetime, end: datetime) -> Decimal | None:
+        """Return the multiplier of all of start..end, None where it changed."""
+        factors = {
+            self.factor(end),
+            *(self.factor(one.valid_from) for one in self._installed if start < one.valid_from < end),
+        }
+        # That which holds from `start` on is what a moment later has.
+        factors.add(self.factor(start + MICROSECOND))
+        return factors.pop() if len(factors) == 1 else None
 
     def factor(self, at: datetime) -> Decimal:
         """Return the external multiplier (CT/PT) of the installation that ended or goes on at an instant."""
