@@ -29,13 +29,13 @@ class _Broker(Broker):
         task = asyncio.current_task()
         assert task is not None
         self._connections[task] = writer
-        try:
-            await super().stream_connected(reader, writer, listener_name)
-        finally:
+        task.add_done_callback(self._connections.pop)
+        # It ends here in any case, and asyncio would tell of a cancelled one as of a fault.
+        with suppress(asyncio.CancelledError):
             try:
-                await _close(writer)
+                await super().stream_connected(reader, writer, listener_name)
             finally:
-                del self._connections[task]
+                await _close(writer)
 
     async def shutdown(self) -> None:
         await super().shutdown()

@@ -331,6 +331,24 @@ def test_a_reader_finds_no_ledger_or_a_whole_one(tmp_path: Path, monkeypatch: py
     assert [one.name for one in tmp_path.glob("*.new*")] == []
 
 
+def test_a_limit_counts_no_interval_that_ends_where_the_span_begins(ledger: Ledger) -> None:
+    """Pages of the past end where there are fewer than were asked for: the register of that instant was left out."""
+    interval = capture(1, at=T0, start=T0 - HALF_HOUR)
+    again = capture(
+        2, at=T0, start=T0 - HALF_HOUR, capture_id=interval.capture_id.removesuffix("0") + "1", value="2.5"
+    )
+    register, later = snapshot(3, at=T0), capture(4, number=1)
+    ledger.ingest([received(batch([interval, again, register, later]))])
+    for limit in (1, 2, 3):
+        found = ledger.captures.between("GEN:1", None, T0, limit=limit)
+        assert [one.capture_id for one in found] == [register.capture_id, later.capture_id][-limit:]
+    known = ledger.captures.between("GEN:1", None, T0, known_at=NOW)
+    assert [one.capture_id for one in known] == [register.capture_id, later.capture_id]
+    ledger.ingest([received(batch([snapshot(5, at=T0, value="101", value_rev=2)]), NOW + DAY)])
+    known = ledger.captures.between("GEN:1", None, T0, known_at=NOW)
+    assert [one.values[0].value for one in (one.message for one in known)] == ["100", "1.50"]
+
+
 def test_numbers_of_a_transaction_whose_commit_fails_are_forgotten(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

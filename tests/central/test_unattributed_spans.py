@@ -271,3 +271,22 @@ def test_whatever_happens_in_whatever_order_the_spans_say_what_the_naive_list_sa
                 case _:
                     office.settle()
         check(office)
+
+
+def test_what_an_older_directory_says_lifts_no_mark_of_a_newer_one(office: Office) -> None:
+    """Two centrals on one ledger: one has read the directory just before it changed, the other just after."""
+    for number in range(1, 6):
+        office.deliver(number, reason=None, version=0)
+    behind = office.directory.snapshot()
+    office.change(
+        Install(METER, "UP-1", Role.CONSUMER, T0 - HALF_HOUR),
+        MoveIn("UP-1", "a", T0 - HALF_HOUR),
+        Name("a", NumberKind.ACCOUNT, "1234567890"),
+    )
+    now = office.directory.snapshot()
+    follow(office.ledger, now)
+    spans, names = office.directory.differences(0, now.version)
+    office.ledger.unattributed.recheck(to_judge_again(now, spans, names))
+    office.published = now.version
+    assert sweep(office.ledger, behind) == 0
+    check(office)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway.central.ledger.ledger import Ledger
 from gateway.central.ledger.records import LASTING_REASONS
 from gateway.central.portal import reckoning, values
+from gateway.central.portal.account_captures import AccountCaptures
 from gateway.central.portal.reckoning import Days, account_days, follow_use, reckon_due
 from gateway.central.portal.usage import Use
 from gateway.contract.messages import CaptureValue, TimeVerdict
@@ -293,6 +294,9 @@ def test_a_register_of_which_the_multiplier_changes_counts_by_each_what_rose_und
         [day] = office.days("a", 1)
         assert (day.kwh, day.missing) == (Decimal(5 + 40), timedelta(0))
         office.settle()
+    during = BEGIN + 25 * HOUR
+    today = AccountCaptures(office.ledger, office.directory.snapshot(), "a", BEGIN, BEGIN, during)
+    assert today.today(BEGIN, during).kwh == Decimal(5 + 40)
     office.change(SetMultiplier("GEN:1", Decimal(1), BEGIN + 10 * HOUR, BEGIN + 13 * HOUR))
     office.settle()
     [day] = office.days("a", 1)
@@ -312,3 +316,30 @@ def test_what_another_used_between_two_readings_of_an_account_is_not_its_own(off
         [day] = office.days("b", 1)
         assert day.kwh is None
         office.settle()
+
+
+def test_a_process_behind_with_the_directory_lifts_no_mark_of_one_ahead(office: Office) -> None:
+    """Two centrals on one ledger: one has read the directory just before it changed, the other just after."""
+    fill(office)
+    behind = office.directory.snapshot()
+    moved = BEGIN + 25 * HOUR
+    office.change(MoveOut("UP-1", moved), MoveIn("UP-1", "b", moved))
+    follow_use(office.ledger, office.directory.snapshot(), BERLIN)
+    reckon_due(office.ledger, behind, NOW, BERLIN)
+    check(office)
+    office.settle()
+    check(office)
+
+
+def test_a_day_that_all_captures_have_left_is_empty_though_the_directory_changed_too(office: Office) -> None:
+    office.change(Install("GEN:1", "UP-1", Role.CONSUMER, BEGIN), MoveIn("UP-1", "a", BEGIN))
+    office.deliver("GEN:1", 10, 500, reason="untrusted_time")
+    for shift in (0, 30):
+        said = TimeVerdict(
+            verdict_id="time/1/m", meter="GEN:1", journal="journal-1", first_seq=1, last_seq=1, profile=None,
+            trust="trusted", shift=str(shift * 3600), evidence="test", version=1, at=NOW,
+        )  # fmt: skip
+        office.ledger.times.give([said])
+        office.change(SetMultiplier("GEN:1", Decimal(2 + shift), BEGIN))
+        office.settle()
+    assert [one.kwh for one in office.days("a", 2)] == [None, 32 * Decimal("0.5")]

@@ -21,6 +21,11 @@ class DirectoryJudge:
     def __init__(self, snapshot: DirectorySnapshot) -> None:
         self._snapshot = snapshot
 
+    @property
+    def version(self) -> int:
+        """The version of the directory that it judges by."""
+        return self._snapshot.version
+
     def expect(self, meters: Iterable[str]) -> None:
         """Let what is known of these meters be fetched together."""
         self._snapshot.expect(meters)

@@ -17,6 +17,8 @@ from sqlalchemy import (
     column,
     exists,
     func,
+    null,
+    or_,
     select,
     table,
     true,
@@ -151,6 +153,8 @@ class _Span:
     def has(self, c: Standing) -> ColumnElement[bool]:
         return and_(
             true() if self.first is None else c.at >= self.first,
+            # An interval that ends where the span begins lies before it; left out here, so that a limit counts none.
+            true() if self.first is None else or_(c.at > self.first, c.start.is_(None)),
             true() if self.last is None else c.at <= self.last,
             true() if self.known is None else c.ingested_at <= self.known,
         )
@@ -198,7 +202,9 @@ def _older(connection: Connection, numbers: tuple[int | None, int | None], span:
     """Return the superseded revisions of a span that were there then."""
     c = _plain(superseded).c
     at = func.coalesce(c.moved_to, c.at)
-    query = select(*(c[name] for name in NAMES)).where(span.has(Standing(at, at, c.reason, c.ingested_at)))
+    query = select(*(c[name] for name in NAMES)).where(
+        span.has(Standing(at, null(), c.reason, c.ingested_at))
+    )
     for name, number in zip(("meter", "profile"), numbers, strict=True):
         if number is not None:
             query = query.where(c[name] == number)

@@ -57,6 +57,10 @@ MIXED: Final = Mixed()
 class Judge(Protocol):
     """Says why captures stand under no account by one version of the directory, None where they stand under one."""
 
+    @property
+    def version(self) -> int:
+        """The version of the directory that it judges by."""
+
     def expect(self, meters: Iterable[str]) -> None:
         """Let what is known of these meters be fetched together."""
 
@@ -132,11 +136,15 @@ class UnattributedCaptures:
             make_stale(connection, meters)
 
     def sweep(self, judge: Judge) -> int:
-        """Judge what waits for it by a version of the directory; return how many spans were looked at."""
+        """Judge what waits for it by a version of the directory; return how many spans were looked at.
+
+        Where another process follows a newer version already, what waits is left to that one.
+        """
         total = 0
         while True:
             with self._database.writing("judging unattributed captures") as connection:
-                judged = _judge_some(connection, judge)
+                is_behind = judge.version < (read_cursor(connection, JUDGED_BY) or 0)
+                judged = 0 if is_behind else _judge_some(connection, judge)
             if judged == 0:
                 return total
             total += judged

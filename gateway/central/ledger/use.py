@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Connection, Dialect, column, delete, insert, select, table, update
+from sqlalchemy import Connection, Dialect, column, delete, func, insert, select, table, update
 
 from gateway.central.ledger.cursors import read_cursor, write_cursor
 from gateway.central.ledger.database import Database, in_chunks
@@ -133,20 +133,33 @@ class UseDays:
             return None
         return instant(min(box.begin for box in found)), instant(max(box.at for box in found))
 
+    def days_kept(self, meter: str) -> tuple[date, date] | None:
+        """Return the first and last day of which use of a meter is kept; None where none is."""
+        c = use_days.c
+        query = select(func.min(c.day), func.max(c.day)).where(c.meter == meter)
+        with self._database.reading("looking for days") as connection:
+            first, last = connection.execute(query).one()
+        return None if first is None else (date.fromordinal(first), date.fromordinal(last))
+
     def keep(
         self,
         reckoned: StaleTime,
         days: Sequence[date],
         uses: Sequence[DayUse],
         rest: tuple[datetime, datetime] | None,
+        *,
+        version: int,
     ) -> bool:
-        """Keep what was reckoned of days of a meter; of what is marked the `rest` stays so.
+        """Keep what was reckoned of days of a meter by a directory version; of what is marked the `rest` stays so.
 
-        False, and nothing is kept, where the meter was marked again meanwhile.
+        False, and nothing is kept, where the meter was marked again meanwhile, or another process follows a newer
+        directory already: what it marked is not lifted by an older one.
         """
         c, s = use_days.c, use_stale.c
         mine = (s.meter == reckoned.meter, s.marks == reckoned.marks)
         with self._database.writing("keeping use") as connection:
+            if (read_cursor(connection, FOLLOWED) or 0) > version:
+                return False
             if rest is None:
                 held = connection.execute(delete(use_stale).where(*mine)).rowcount
             else:

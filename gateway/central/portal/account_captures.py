@@ -11,10 +11,9 @@ from gateway.central.ledger.records import LASTING_REASONS, StoredCapture
 from gateway.central.portal import values
 from gateway.central.portal.usage import IntervalEnergy, RegisterReading, Use, interval_use, register_use
 from gateway.central.portal.view_models import BalanceSource, BalanceView, Recharge, Supply
+from gateway.central.portal.whose import Whose
 from gateway.contract.messages import Capture
-from mapping.directory import AttributionRole
 from mapping.snapshot import DirectorySnapshot
-from mapping.timeline import MeterTimeline
 
 SNAPSHOTS = ("instantaneous", "prepayment", "daily", "billing")
 """Profiles that are registers at an instant; the newest of any of them tells balance and supply."""
@@ -54,7 +53,7 @@ class AccountCaptures:
         self._start = start
         self._today = today - TODAY_REACH
         self._now = now
-        self._timelines: dict[str, MeterTimeline] = {}
+        self._whose: dict[str, Whose] = {}
         self._spans = [
             (meter, span.start, min(span.end, now))
             for meter, span in snapshot.meters_of_account(account_id)
@@ -74,19 +73,13 @@ class AccountCaptures:
     def _is_own(self, stored: StoredCapture) -> bool:
         if stored.reason in LASTING_REASONS:
             return False
-        timeline = self._timelines.get(stored.meter)
-        if timeline is None:
-            timeline = self._timelines[stored.meter] = MeterTimeline(self._snapshot, stored.meter)
-        held = timeline.attributions(stored.start, stored.at)
-        return any(
-            one.account_id == self._account_id and one.role is not AttributionRole.PARTIAL
-            for one in held.accounts
-        )
+        return self._account_id in self._of(stored.meter).accounts(stored)
 
-    def _factor(self, capture: Capture) -> Decimal:
-        """Return the external multiplier (CT/PT) of the installation that ended or goes on at the capture."""
-        fitted = [i for i in self._snapshot.installations(capture.meter) if i.valid_from < capture.at]
-        return fitted[-1].multiplier if fitted else Decimal(1)
+    def _of(self, meter: str) -> Whose:
+        whose = self._whose.get(meter)
+        if whose is None:
+            whose = self._whose[meter] = Whose(self._snapshot, meter)
+        return whose
 
     @cached_property
     def _newest(self) -> list[Capture]:
@@ -143,7 +136,7 @@ class AccountCaptures:
         for capture in self._read("block_load", self._today):
             kwh = values.interval_energy(capture)
             if kwh is not None and capture.start is not None:
-                kwh *= self._factor(capture)
+                kwh *= self._of(capture.meter).factor(capture.at)
                 found.append(
                     IntervalEnergy(meter=capture.meter, start=capture.start, end=capture.at, kwh=kwh)
                 )
@@ -151,15 +144,20 @@ class AccountCaptures:
 
     @cached_property
     def _registers(self) -> list[RegisterReading]:
-        """Registers of meters that store no intervals."""
+        """Registers of meters that store no intervals: of each stretch as if it were a meter of its own."""
         with_blocks = {i.meter for i in self._intervals}
-        found = []
+        by_meter: dict[str, list[RegisterReading]] = {}
         for capture in self._read("instantaneous", self._today):
             kwh = values.energy(capture)
             if kwh is not None and capture.meter not in with_blocks:
-                kwh *= self._factor(capture)
-                found.append(RegisterReading(meter=capture.meter, at=capture.at, kwh=kwh))
-        return found
+                reading = RegisterReading(meter=capture.meter, at=capture.at, kwh=kwh)
+                by_meter.setdefault(capture.meter, []).append(reading)
+        return [
+            RegisterReading(meter=f"{meter}/{number}", at=one.at, kwh=one.kwh * factor)
+            for meter, readings in by_meter.items()
+            for number, (factor, stretch) in enumerate(self._of(meter).stretches(self._account_id, readings))
+            for one in stretch
+        ]
 
     def use(self, start: datetime, end: datetime, *, reach: timedelta | None = None) -> Use:
         """Return the energy used in start..end: stored intervals where the meter has them, else registers."""

@@ -6,20 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.central.ledger.ledger import Ledger
-from gateway.central.ledger.records import LASTING_REASONS, StoredCapture
+from gateway.central.ledger.records import LASTING_REASONS
 from gateway.central.ledger.use import ALWAYS, METERED, REACH, DayUse, Span, StaleTime, joined
 from gateway.central.portal import values
 from gateway.central.portal.usage import RegisterReading, Use, register_difference
+from gateway.central.portal.whose import Whose
 from mapping.differences import touched
-from mapping.directory import AttributionRole
 from mapping.instants import MICROSECOND, micros
 from mapping.snapshot import DirectorySnapshot
-from mapping.timeline import MeterTimeline
 
 BILLING_ZONE: Final = "Asia/Kolkata"
 """The zone of the meters' days, by which energy is billed."""
@@ -66,7 +64,7 @@ def reckon(
     """
     if not wanted:
         return []
-    whose = _Whose(snapshot, meter)
+    whose = Whose(snapshot, meter)
     begin, end = days.begin(wanted[0]), days.span(wanted[-1])[1]
     found: dict[tuple[date, str], tuple[Decimal, list[Span]]] = {}
     with_intervals: set[date] = set()
@@ -91,7 +89,7 @@ def reckon(
     return uses
 
 
-def _by_registers(ledger: Ledger, whose: _Whose, days: Days, meter: str, day: date) -> Iterator[DayUse]:
+def _by_registers(ledger: Ledger, whose: Whose, days: Days, meter: str, day: date) -> Iterator[DayUse]:
     begin, end = days.span(day)
     readings = []
     for stored in ledger.captures.between(meter, _REGISTERS, begin - _REACH, end + _REACH):
@@ -109,59 +107,6 @@ def _by_registers(ledger: Ledger, whose: _Whose, days: Days, meter: str, day: da
                 used[account] = held + found[0] * factor, spans
     for account, (kwh, spans) in used.items():
         yield DayUse(meter=meter, day=day, account_id=account, kwh=kwh, covered=tuple(joined(spans)))
-
-
-class _Whose:
-    """Who holds a meter, and what its energy is multiplied by."""
-
-    def __init__(self, snapshot: DirectorySnapshot, meter: str) -> None:
-        self._timeline = MeterTimeline(snapshot, meter)
-        self._installed = snapshot.installations(meter)
-
-    def accounts(self, stored: StoredCapture) -> list[str]:
-        """Return the accounts under which a capture stands as a whole."""
-        return self._accounts(stored.start, stored.at)
-
-    def _accounts(self, start: datetime | None, end: datetime) -> list[str]:
-        held = self._timeline.attributions(start, end).accounts
-        return [one.account_id for one in held if one.role is not AttributionRole.PARTIAL]
-
-    def stretches(
-        self, account: str, readings: Sequence[RegisterReading]
-    ) -> Iterator[tuple[Decimal, list[RegisterReading]]]:
-        """Yield readings that bound energy of an account under one multiplier, with it: its register rose between them.
-
-        Where another held the meter between two readings, or the multiplier changed, nobody knows what was whose.
-        """
-        stretch: list[RegisterReading] = []
-        held: Decimal | None = None
-        for one, following in pairwise(sorted(readings, key=lambda reading: reading.at)):
-            factor = self._factor_between(one.at, following.at)
-            if account not in self._accounts(one.at, following.at):
-                factor = None
-            if stretch and factor != held:
-                yield held or Decimal(0), stretch
-                stretch = []
-            held = factor
-            if factor is not None:
-                stretch = [*(stretch or [one]), following]
-        if stretch and held is not None:
-            yield held, stretch
-
-    def _factor_between(self, start: datetime, end: datetime) -> Decimal | None:
-        """Return the multiplier of all of start..end, None where it changed."""
-        factors = {
-            self.factor(end),
-            *(self.factor(one.valid_from) for one in self._installed if start < one.valid_from < end),
-        }
-        # That which holds from `start` on is what a moment later has.
-        factors.add(self.factor(start + MICROSECOND))
-        return factors.pop() if len(factors) == 1 else None
-
-    def factor(self, at: datetime) -> Decimal:
-        """Return the external multiplier (CT/PT) of the installation that ended or goes on at an instant."""
-        fitted = [one for one in self._installed if one.valid_from < at]
-        return fitted[-1].multiplier if fitted else Decimal(1)
 
 
 def use_of(uses: Iterable[DayUse], start: datetime, end: datetime) -> Use:
@@ -230,14 +175,18 @@ def _reckon_stale(
     """Reckon the oldest `most` days of a time that is marked; return how many they were."""
     since, until = stale.since, stale.until
     if micros(since) == ALWAYS[0]:
-        there = ledger.use.extent(stale.meter)
-        if there is None:
-            ledger.use.keep(stale, (), (), None)
+        there, kept = ledger.use.extent(stale.meter), ledger.use.days_kept(stale.meter)
+        spans = [] if there is None else [(there[0] - _REACH, there[1] + _REACH)]
+        # Days that all captures have left since are reckoned, too: to nothing.
+        spans += [] if kept is None else [(days.begin(kept[0]), days.begin(kept[1]))]
+        if not spans:
+            ledger.use.keep(stale, (), (), None, version=snapshot.version)
             return 0
-        since, until = there[0] - _REACH, min(until, there[1] + _REACH)
+        since, until = min(begin for begin, _ in spans), min(until, max(end for _, end in spans))
     first, last = days.of(since), min(days.of(until), today - timedelta(days=1))
     wanted = days.between(first, min(last, first + timedelta(days=most - 1)))
     done = days.span(wanted[-1])[1] if wanted else days.begin(today)
     rest = None if done > until else (done, until)
-    ledger.use.keep(stale, wanted, reckon(ledger, snapshot, days, stale.meter, wanted), rest)
+    uses = reckon(ledger, snapshot, days, stale.meter, wanted)
+    ledger.use.keep(stale, wanted, uses, rest, version=snapshot.version)
     return len(wanted)
