@@ -120,6 +120,22 @@ def settle_by_file(db: Connection, noting: Noting, subjects: Iterable[str], how:
     return count
 
 
+def put_right(name: str, version: int) -> str:
+    """Return how a file settles what it put right: `reopen` finds it again by these words."""
+    return f"put right by {name}"[: MAX_TEXT - 40] + f", directory version {version}"
+
+
+def reopen(db: Connection, undone: int, version: int) -> int:
+    """Let wait again, inside the caller's transaction, what the file of an undone version had settled."""
+    words = put_right("", undone)
+    done = db.execute(
+        update(conflict)
+        .where(conflict.c.how.like(words.replace(",", "%,", 1)), conflict.c.settled_at.is_not(None))
+        .values(settled_at=None, settled_by=None, how=f"version {undone} put it right; undone by {version}")
+    )
+    return done.rowcount
+
+
 class Conflicts:
     """The queue of one directory; safe for threads and processes. The store's errors pass (DirectoryFault)."""
 

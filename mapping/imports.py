@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from mapping.account import AccountNumber, LegacyNumber, MeterId, NumberSource, new_account_id
 from mapping.attribution import FOREVER
 from mapping.changes import Change, Install, MoveIn, Name
-from mapping.conflicts import ConflictRow, Noting, note, settle_by_file
+from mapping.conflicts import ConflictRow, Noting, note, put_right, settle_by_file
 from mapping.directory import ChangeSet, NumberKind, Role
 from mapping.draft import Draft
 from mapping.errors import ChangeRefused, NumberRefused
@@ -101,7 +101,7 @@ def apply_import(
     def beside(db: Connection, version: int) -> None:
         note(db, noting, (_left(row) for row in plan.rows if row.verdict in LEFT))
         done = (_subject(row) for row in plan.rows if row.verdict not in LEFT)
-        settle_by_file(db, noting, done, f"put right by {plan.name}, directory version {version}")
+        settle_by_file(db, noting, done, put_right(plan.name, version))
 
     return store.apply(
         plan.changes,

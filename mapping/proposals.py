@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from mapping.change_sets import changes_of, read_forms, written
 from mapping.changes import Change
-from mapping.conflicts import ConflictRow, Noting, note, settle_by_file
+from mapping.conflicts import ConflictRow, Noting, note, put_right, reopen, settle_by_file
 from mapping.directory_tables import proposal
 from mapping.errors import ChangeRefused
 from mapping.instants import instant, micros
@@ -83,7 +83,7 @@ def _beside(held: Proposal, by: str, at: datetime) -> Beside | None:
     """Return what writes the jobs of a contractor's file, and its rows that are left, beside the change set."""
     swap = json.loads(held.text).get("swap")
     if swap is None:
-        return None
+        return beside_undoing(held.text)
     noting = Noting(origin="swap", source=swap["name"], digest=swap["digest"], by=by, at=at)
     jobs = [
         Job(**{**job, "at": instant(job["at"]), "seals": tuple(job["seals"]), "photos": tuple(job["photos"])})
@@ -98,7 +98,19 @@ def _beside(held: Proposal, by: str, at: datetime) -> Beside | None:
     def write(db: Connection, version: int) -> None:
         write_jobs(db, version, jobs)
         note(db, noting, left)
-        settle_by_file(db, noting, swap["done"], f"put right by {swap['name']}, directory version {version}")
+        settle_by_file(db, noting, swap["done"], put_right(swap["name"], version))
+
+    return write
+
+
+def beside_undoing(text: str) -> Beside | None:
+    """Return what lets the rows wait again that an undone file had put right; None for what undoes nothing."""
+    undone = json.loads(text).get("undo")
+    if undone is None:
+        return None
+
+    def write(db: Connection, version: int) -> None:
+        reopen(db, undone, version)
 
     return write
 
@@ -127,9 +139,13 @@ class Proposals:
 
     def fingerprint(self, text: str, version: int) -> str:
         """Return what names this text on this version of this directory."""
+        return self.whole_fingerprint(text, version)[:16]
+
+    def whole_fingerprint(self, text: str, version: int) -> str:
+        """Return the digest that a fingerprint begins: the office names change sets by more of its digits."""
         life = self._store.life
         whole = f"{life.uuid}\n{life.generation}\n{version}\n{text}"
-        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+        return hashlib.sha256(whole.encode()).hexdigest()
 
     def keep(
         self, text: str, *, by: str, at: datetime, source: str, version: int, meters: int, accounts: int

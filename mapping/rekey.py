@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from mapping.conflicts import ConflictRow, Noting, note, settle_by_file
+from mapping.conflicts import ConflictRow, Noting, note, put_right, settle_by_file
 from mapping.directory import ChangeSet
 from mapping.errors import ChangeRefused, DirectoryFault, FileRefused
 from mapping.instants import instant
@@ -141,7 +141,7 @@ def apply_rekey(
     def beside(db: Connection, version: int) -> None:
         note(db, noting, (_left(row) for row in plan.iterate() if row.verdict in LEFT))
         done = (f"legacy_number {row.old}" for row in plan.iterate() if row.verdict not in LEFT)
-        settle_by_file(db, noting, done, f"put right by {facts.name}, directory version {version}")
+        settle_by_file(db, noting, done, put_right(facts.name, version))
 
     version = store.apply(
         plan.changes(),

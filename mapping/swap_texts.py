@@ -80,19 +80,19 @@ TEXTS: Final[Mapping[str, tuple[tuple[str, str], tuple[str, str]]]] = {
         ),
     ),
     "METER_NOT_FITTED": (
-        ("The old meter is fitted nowhere then: {other}", "पुराना मीटर उस समय कहीं लगा नहीं है: {other}"),
+        ("The old meter {other} is fitted nowhere then.", "पुराना मीटर {other} उस समय कहीं लगा नहीं है।"),
         ("Look whether the time or the meter is mistyped.", "देखें कि समय या मीटर नंबर ग़लत तो नहीं लिखा।"),
     ),
     "OTHER_USAGE_POINT": (
-        ("The old meter is fitted elsewhere: {other}", "पुराना मीटर दूसरी जगह लगा है: {other}"),
+        ("The old meter is fitted at {other} then.", "पुराना मीटर उस समय {other} पर लगा है।"),
         ("Is it the right house? Look at the job sheet.", "क्या घर सही है? काम का पर्चा देखें।"),
     ),
     "METER_IN_USE": (
-        ("The new meter is fitted elsewhere: {other}", "नया मीटर पहले से दूसरी जगह लगा है: {other}"),
+        ("The new meter is fitted at {other} already.", "नया मीटर पहले से {other} पर लगा है।"),
         ("Look at the serial on the new meter's face.", "नए मीटर पर लिखा नंबर देखें।"),
     ),
     "CONTRADICTS": (
-        ("The directory contradicts it: {other}", "निर्देशिका से मेल नहीं: {other}"),
+        ("The directory contradicts it: {other}", "यह निर्देशिका से मेल नहीं खाता।"),
         _LOOK,
     ),
 }

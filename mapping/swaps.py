@@ -311,10 +311,22 @@ class _Planner:
         try:
             self._draft.apply(change)
         except ChangeRefused as error:
-            raise _Refused(Verdict.CONFLICT, error.code, str(error)) from error
+            raise _Refused(Verdict.CONFLICT, error.code, self._about(error, job)) from error
         self.changes.append(change)
         assert fitted is not None
         self.jobs.append(job._replace(usage_point=fitted.usage_point))
+
+    def _about(self, refused: ChangeRefused, job: Job) -> str:
+        """Return the meter or the place that a refusal is about; words of any language are put around it."""
+        old, new = (self._draft.installations(meter) for meter in (job.old_meter, job.new_meter))
+        if refused.code == "METER_NOT_FITTED":
+            return job.old_meter
+        if refused.code == "OTHER_USAGE_POINT" and (row := covering(old, job.at)) is not None:
+            return row.usage_point
+        places = [row.usage_point for row in new if row.valid_to is None or row.valid_to > job.at]
+        if refused.code == "METER_IN_USE" and places:
+            return places[0]
+        return str(refused)
 
 
 class Jobs:

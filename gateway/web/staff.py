@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
@@ -19,8 +20,9 @@ from gateway.central.office.change_errors import (
     OtherChanges,
 )
 from gateway.central.office.change_preview import Preview
-from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState, request_of
+from gateway.central.office.change_records import ChangeSetRecord, ChangeSetState
 from gateway.central.office.change_sets import ChangeSetDesk
+from gateway.central.office.held_sets import HELD
 from gateway.central.office.staff import LoginRefused
 from gateway.errors import AccessDenied
 from gateway.web.pages import Pages
@@ -128,7 +130,7 @@ def staff_routes(pages: Pages, door: StaffDoor, desk: ChangeSetDesk) -> APIRoute
             seen = await asyncio.to_thread(desk.shown, record)
         except ChangesRefused as error:
             refused = error.faults
-        forms = request_of(record).changes
+        forms = json.loads(record.changes)
         return shown(
             request,
             who,
@@ -169,7 +171,10 @@ def staff_routes(pages: Pages, door: StaffDoor, desk: ChangeSetDesk) -> APIRoute
             return await one(request, who, id, status=409, said="moved_on")
         except AlreadyDecided:
             return await one(request, who, id, status=409, said="decided")
-        return RedirectResponse(f"/staff/change-sets/{id}", status_code=303)
+        # One that a command left is gone from where it waited; any other is kept with what became of it.
+        return RedirectResponse(
+            "/staff" if id.startswith(HELD) else f"/staff/change-sets/{id}", status_code=303
+        )
 
     return routes
 
@@ -184,8 +189,7 @@ def _when(pages: Pages, request: Request) -> Any:
     return lambda at: "–" if at is None else words.when(at, now)
 
 
-def _words(form: Any) -> dict[str, Any]:
+def _words(form: dict[str, Any]) -> dict[str, Any]:
     """Return a form as its kind and what it says, for a row of a table."""
-    told = form.model_dump(mode="json", exclude_unset=True)
-    kind = told.pop("kind")
-    return {"kind": kind, "says": ", ".join(f"{name}: {value}" for name, value in told.items())}
+    says = ", ".join(f"{name}: {value}" for name, value in form.items() if name != "kind")
+    return {"kind": form["kind"], "says": says}

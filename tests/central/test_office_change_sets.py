@@ -17,7 +17,13 @@ from gateway.central.office.actors import Actor, Proof, StaffRole
 from gateway.central.office.answers import KEPT, TAKEN_OVER, Answers, Kept, KeyReused, TooManyKeys, UnderWay
 from gateway.central.office.audit_checks import content_faults, not_in_the_trail
 from gateway.central.office.change_documents import ChangeSetRequest, changes_by_place
-from gateway.central.office.change_errors import AlreadyDecided, ChangesRefused, MovedOn, OtherChanges
+from gateway.central.office.change_errors import (
+    AlreadyDecided,
+    ChangesRefused,
+    MovedOn,
+    NoSuchChangeSet,
+    OtherChanges,
+)
 from gateway.central.office.change_records import ChangeSetState
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
@@ -25,6 +31,7 @@ from gateway.central.office.tables import change_set
 from gateway.errors import AccessDenied
 from mapping.changes import Change, Install, MoveIn
 from mapping.directory import Role
+from mapping.proposals import Proposal, Proposals, asked_undo
 from mapping.store import DirectoryStore
 from tests.support.central.office import AT, BOX, office_in, person
 from tests.support.central.samples import batch, capture, received
@@ -305,3 +312,64 @@ def test_what_is_shown_names_whose_energy_and_how_much_and_counts_as_the_command
         told = desk.preview(SAP, factor).document()
         assert (told["counts"]["meters"], told["counts"]["accounts"]) == (1, 1)
         assert told["energy"]["by_multiplier"] == "36.000"
+
+
+def person_of(name: str, role: StaffRole) -> Actor:
+    return Actor(name=name, roles=frozenset({role}), proof=Proof.SESSION, source="desk")
+
+
+MEERA, VERMA = person_of("meera", StaffRole.CLERK), person_of("verma", StaffRole.APPROVER)
+
+
+def left(store: DirectoryStore, text: str, who: str = "meera") -> Proposal:
+    """Leave a change set for a second person, as the commands do."""
+    return Proposals(store).keep(
+        text, by=who, at=AT, source="directory undo 1", version=store.version, meters=5, accounts=5
+    )
+
+
+def test_what_a_command_left_waits_in_the_same_list_and_is_decided_by_the_same_rule(tmp_path: Path) -> None:
+    with site(tmp_path) as here:
+        asked = here.desk.submit(SAP, out(1, 2, 3), "cs-1")
+        held = left(here.store, asked_undo(1, rest_alone=False))
+        waiting = here.desk.page(MEERA, state=ChangeSetState.WAITING, limit=9)
+        assert [one.id for one in waiting] == [f"plan-{held.fingerprint}", "cs-1"]
+        assert waiting == [
+            *here.desk.page(MEERA, limit=1),
+            *here.desk.page(MEERA, before=waiting[0].id, limit=1),
+        ]
+        assert [one.id for one in here.desk.page(SAP, limit=9)] == ["cs-1"]  # a machine sees its own
+        [record, _] = waiting
+        seen = here.desk.shown(record)
+        assert seen is not None
+        assert (seen.meters, seen.accounts, seen.fingerprint) == (5, 5, record.fingerprint)
+        assert record.fingerprint.startswith(f"1-{held.fingerprint}")
+        for who in (MEERA, SAP, person_of("meera", StaffRole.APPROVER)):
+            with pytest.raises((AccessDenied, NoSuchChangeSet)):
+                here.desk.approve(who, record.id, record.fingerprint)
+        with pytest.raises(OtherChanges):
+            here.desk.approve(VERMA, record.id, asked.fingerprint)
+        done = here.desk.approve(VERMA, record.id, record.fingerprint)
+        assert (done.state, done.version, done.decided_by) == (ChangeSetState.APPLIED, 2, "verma")
+        assert here.store.snapshot().changes[-1].by == "meera, approved by verma"
+        assert Proposals(here.store).all() == []
+        assert list(not_in_the_trail(here.office, here.store.snapshot().changes)) == []
+        assert content_faults(here.office) == []
+
+
+def test_what_a_command_left_is_refused_where_the_directory_moved_on_and_can_be_rejected(
+    tmp_path: Path,
+) -> None:
+    with site(tmp_path) as here:
+        held = left(here.store, asked_undo(1, rest_alone=False))
+        record = here.desk.get(VERMA, f"plan-{held.fingerprint}")
+        here.desk.submit(SAP, out(1), "cs-1")
+        with pytest.raises(ChangesRefused) as refused:
+            here.desk.shown(record)
+        assert [fault.code for fault in refused.value.faults] == ["STALE_PLAN"]
+        with pytest.raises(MovedOn):
+            here.desk.approve(VERMA, record.id, record.fingerprint)
+        assert here.desk.reject(MEERA, record.id, None).state is ChangeSetState.REJECTED
+        assert Proposals(here.store).all() == []
+        with pytest.raises(NoSuchChangeSet):
+            here.desk.get(VERMA, record.id)

@@ -15,6 +15,7 @@ from mapping.directory import AttributeKind, NumberKind, Role
 from mapping.errors import ChangeRefused
 from mapping.imports import apply_import, plan_import
 from mapping.lists import PAGE, Missing, metered_places, places_without
+from mapping.proposals import Proposals, asked_undo
 from mapping.rekey import apply_rekey, plan_rekey
 from mapping.store import DirectoryStore
 from tests.support.mapping.strategies import at
@@ -49,6 +50,26 @@ def test_what_an_import_left_waits_until_a_file_puts_it_right(store: DirectorySt
     assert queue.page() == []
     [done] = queue.page(settled=True)
     assert (done.settled_by, done.how) == ("meera", "put right by back.csv, directory version 2")
+
+
+def test_what_a_file_put_right_waits_again_once_the_file_is_undone(
+    store: DirectoryStore, tmp_path: Path
+) -> None:
+    queue = Conflicts(store.database)
+    imported(store, put(tmp_path, "meters.csv", HEAD + GOOD + BAD), 4)
+    imported(store, put(tmp_path, "back.csv", HEAD + BAD.replace("landlord", "consumer")), 6)
+    assert queue.page() == []
+    for version, waits in ((1, 0), (2, 1)):  # another version's file settled nothing
+        held = Proposals(store).keep(
+            asked_undo(version, rest_alone=True), by="meera", at=at(7), source="undo",
+            version=store.version, meters=1, accounts=1,
+        )  # fmt: skip
+        Proposals(store).approve(held.fingerprint, by="verma", at=at(7))
+        assert len(queue.page()) == waits
+    [again] = queue.page()
+    assert (again.code, again.settled_at, again.settled_by) == ("ROLE", None, None)
+    assert again.how is not None
+    assert again.how.startswith("version 2 put it right; undone by")
 
 
 def test_what_a_re_key_left_waits_too(store: DirectoryStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -94,6 +95,8 @@ def test_a_row_has_its_verdict_in_both_languages(
     if plan.left:
         for language in LANGUAGES:
             assert all(swap_text(plan.rows[0].code, plan.rows[0].other, language))
+        hindi = swap_text(plan.rows[0].code, plan.rows[0].other, "hi")[0]
+        assert not re.search(r"\b(is|the|then|at|remove|elsewhere|anywhere)\b", hindi), hindi
 
 
 def test_rows_that_contradict_each_other_are_all_left(town: DirectoryStore, tmp_path: Path) -> None:

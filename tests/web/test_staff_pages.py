@@ -20,6 +20,7 @@ from gateway.web.pages import Pages
 from gateway.web.security import Signer
 from gateway.web.site import Site
 from gateway.web.staff_door import StaffDoor
+from mapping.proposals import Proposals, asked_undo
 from tests.support.central.office import AT, Person, office_in, person, token
 from tests.support.fakes import HandClock
 from tests.support.waiting import PATIENCE
@@ -217,6 +218,35 @@ async def test_a_second_person_approves_on_the_page_what_is_shown(here: Staffed)
         assert (await boss.get("/staff/change-sets/cs-nothing")).status_code == 404
     with here.directory() as store:
         assert store.snapshot().changes[-1].by == "machine:sap, approved by verma"
+
+
+async def test_what_a_command_left_for_a_second_person_is_approved_on_the_page(here: Staffed) -> None:
+    with here.directory() as store:
+        held = Proposals(store).keep(
+            asked_undo(1, rest_alone=False),
+            by="meera",
+            at=datetime.now(UTC),
+            source="directory undo 1",
+            version=store.version,
+            meters=5,
+            accounts=5,
+        )
+    page = f"/staff/change-sets/plan-{held.fingerprint}"
+    async with browser(here) as clerk:
+        await login(clerk, here.meera)
+        assert page in (await clerk.get("/staff")).text
+        assert 'value="approve"' not in (await clerk.get(page)).text
+    async with browser(here) as boss:
+        await login(boss, here.verma)
+        seen = await boss.get(page)
+        assert "directory undo 1" in seen.text
+        given = {"decision": "approve", "form": form_of(seen.text)}
+        mark = re.findall(r'name="fingerprint" value="([^"]+)"', seen.text)[0]
+        done = await boss.post(page, data=given | {"fingerprint": mark})
+        assert (done.status_code, done.headers["Location"]) == (303, "/staff")
+        assert page not in (await boss.get("/staff")).text
+    with here.directory() as store:
+        assert store.snapshot().changes[-1].by == "meera, approved by verma"
 
 
 async def test_a_machine_reads_the_overview_as_a_document(here: Staffed) -> None:

@@ -7,8 +7,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gateway.central.office.change_records import ChangeSetRecords, ChangeSetState
-from gateway.central.office.change_sets import content_digest, subject_of
+from gateway.central.office.change_records import (
+    ChangeSetRecords,
+    ChangeSetState,
+    content_digest,
+    subject_of,
+)
 from gateway.central.office.office import Office
 from gateway.central.office.tables import change_set, trail
 from mapping.directory import ChangeSet

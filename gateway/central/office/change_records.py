@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -116,6 +117,16 @@ class ChangeSetRecords:
 def request_of(record: ChangeSetRecord) -> ChangeSetRequest:
     """Return what was asked for, as it was kept."""
     return ChangeSetRequest.model_validate_json(f'{{"changes":{record.changes}}}')
+
+
+def content_digest(text: str) -> str:
+    """Return the digest of a change set's text, as the audit trail has it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def subject_of(id: str) -> str:
+    """Return what the audit trail calls a change set."""
+    return f"change_set:{id}"
 
 
 _DECIDED = ("state", "note", "decided_by", "decided_at", "version")

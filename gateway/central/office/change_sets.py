@@ -27,8 +27,11 @@ from gateway.central.office.change_records import (
     ChangeSetRecord,
     ChangeSetRecords,
     ChangeSetState,
+    content_digest,
     request_of,
+    subject_of,
 )
+from gateway.central.office.held_sets import HELD, HeldSets, is_held
 from gateway.central.office.office import Office
 from gateway.errors import AccessDenied
 from mapping.change_sets import written as forms_of
@@ -70,6 +73,7 @@ class ChangeSetDesk:
         self._approve_above = approve_above
         self._ledger = ledger
         self.records = ChangeSetRecords(office.database)
+        self.held = HeldSets(store)
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -175,12 +179,15 @@ class ChangeSetDesk:
         OtherChanges where the fingerprint is not that of the change set on the present directory.
         """
         record = self._to_decide(actor, id)
-        request = request_of(record)
         self._still(fingerprint)
-        _same(fingerprint, self._preview(request))
+        _same(fingerprint, record if is_held(record) else self._preview(request_of(record)))
         detail = {"fingerprint": fingerprint}
         self._office.trail.record(actor, "change_set.approved", subject_of(id), at=self._now(), detail=detail)
-        return self._apply(actor, record, request, _version_in(fingerprint), approver=actor.name)
+        if is_held(record):
+            version = self.held.approve(record, by=actor.name, at=self._now(), sure=self._sure())
+            return self._note(actor, record, version, actor.name)
+        wanted = _version_in(fingerprint)
+        return self._apply(actor, record, request_of(record), wanted, approver=actor.name)
 
     def reject(self, actor: Actor, id: str, note: str | None) -> ChangeSetRecord:
         """Turn a waiting change set down; whoever asked for it may take it back so."""
@@ -188,8 +195,10 @@ class ChangeSetDesk:
         if record.actor != actor.name:
             actor.need(Right.APPROVE)
         done = record.decided(ChangeSetState.REJECTED, by=actor.name, at=self._now(), note=note)
+        if is_held(record):
+            self.held.discard(record)
         with self._office.database.writing("rejecting a change set") as db:
-            if not self.records.decide(db, done):
+            if not is_held(record) and not self.records.decide(db, done):
                 raise AlreadyDecided(f"{id} does not wait: somebody else has just decided it")
             self._office.trail.add(db, actor, "change_set.rejected", subject_of(id), at=self._now())
         self._office.trail.settle()
@@ -215,7 +224,7 @@ class ChangeSetDesk:
     def get(self, actor: Actor, id: str) -> ChangeSetRecord:
         """Return a change set; a machine sees its own. NoSuchChangeSet otherwise."""
         actor.need(Right.SEE)
-        record = self.records.get(id)
+        record = self.records.get(id) or self.held.get(id)
         if record is None or not _sees(actor, record.actor):
             raise NoSuchChangeSet(f"there is no change set {id[:60]}")
         return record
@@ -228,6 +237,10 @@ class ChangeSetDesk:
         """Return what a waiting change set would do now, with the fingerprint to approve it by; None for others."""
         if record.state is not ChangeSetState.WAITING:
             return None
+        if is_held(record):
+            return self.held.preview(
+                record, self._approve_above, self._ledger, self._now(), sure=self._sure()
+            )
         return self._preview(request_of(record), energy=True)
 
     def page(
@@ -236,7 +249,13 @@ class ChangeSetDesk:
         """Return change sets, the newest first, those before the one with the id `before`."""
         actor.need(Right.SEE)
         whose = None if actor.proof is Proof.SESSION or actor.proof is Proof.BOX else actor.name
-        return self.records.page(whose=whose, state=state, before=before, limit=limit)
+        found: list[ChangeSetRecord] = []
+        if state in (None, ChangeSetState.WAITING) and (before is None or before.startswith(HELD)):
+            found, before = self.held.page(whose=whose, before=before, limit=limit), None
+        more = limit - len(found)
+        return (
+            found + self.records.page(whose=whose, state=state, before=before, limit=more) if more else found
+        )
 
     # --- working ----------------------------------------------------------------------------------
 
@@ -334,7 +353,7 @@ class ChangeSetDesk:
         done = record.decided(ChangeSetState.APPLIED, by=approver, at=at, version=version)
         with self._office.database.writing("noting an applied change set") as db:
             # Also where it was rejected in this very moment: the directory has it, and so says the trail.
-            if self.records.decide(db, done):
+            if is_held(record) or self.records.decide(db, done):
                 self._office.trail.add(
                     db, actor, "change_set.applied", subject_of(record.id), at=at, detail={"version": version}
                 )
@@ -377,17 +396,7 @@ def _sees(actor: Actor, whose: str) -> bool:
     return actor.name == whose or actor.proof in (Proof.SESSION, Proof.BOX)
 
 
-def _same(fingerprint: str, seen: Preview) -> None:
+def _same(fingerprint: str, seen: Preview | ChangeSetRecord) -> None:
     if fingerprint == seen.fingerprint:
         return
     raise OtherChanges("the fingerprint is not that of these changes: look at them again with `dry_run`")
-
-
-def content_digest(text: str) -> str:
-    """Return the digest of a change set's text, as the audit trail has it."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def subject_of(id: str) -> str:
-    """Return what the audit trail calls a change set."""
-    return f"change_set:{id}"

@@ -26,7 +26,7 @@ from gateway.roles.central_files import CentralFiles
 from mapping.changes import Change
 from mapping.differences import attribute_changes, naming_changes, touched
 from mapping.directory import Holder
-from mapping.proposals import APPROVE_ABOVE, Proposals, asked_changes, changes_asked
+from mapping.proposals import APPROVE_ABOVE, Proposals, asked_changes, beside_undoing, changes_asked
 from mapping.snapshot import DirectorySnapshot
 from mapping.standing import Standing, count_touched
 from mapping.store import DirectoryStore
@@ -85,7 +85,14 @@ def give(plan: Plan, source: str, how: Given) -> None:
         else:
             changes = _changes(planned, before)
             version = store.apply(
-                changes, by=who, source=source, at=now, digest=how.digest, based_on=version, sure=sure
+                changes,
+                by=who,
+                source=source,
+                at=now,
+                digest=how.digest,
+                based_on=version,
+                sure=sure,
+                beside=beside_undoing(planned) if isinstance(planned, str) else None,
             )
             actor.note_directory(version, before.version, source)
             result["result"] = "applied"
