@@ -122,7 +122,9 @@ def create_app(
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        log.error("page_failed", path=request.scope["path"], error=type(error).__name__)
+        # The route as it is written, where there is one: a path that was asked for may hold a provider's secret.
+        path = getattr(request.scope.get("route"), "path", request.scope["path"])
+        log.error("page_failed", path=path, error=type(error).__name__)
         # This answer is made outside of the guard: it carries the headers itself.
         response = pages.message(request, "broken", status=500)
         response.headers.update(HEADERS | site.headers | {"Cache-Control": "no-store"})

@@ -91,17 +91,19 @@ class StaffDoor:
 
     async def note_view(self, who: Actor, act: str, subject: str, asked: str = "") -> None:
         """Note in the audit trail what somebody looked at; the same again within 15 minutes is one view."""
-        now, key = self.pages.clock.now(), f"{who.name}|{act}|{subject}|{asked}"
+        # From another address it is another view: a report of a breach asks by address.
+        now, key = self.pages.clock.now(), f"{who.name}|{who.source}|{act}|{subject}|{asked}"
         last = self._noted.get(key)
         if last is not None and now - last < NOTED_EVERY:
             return
+        # What was typed may be a consumer's number: it stands in the trail as a keyed hash.
+        detail = {"asked": self.office.seal.reference(asked)} if asked else {}
+        await asyncio.to_thread(self.office.trail.record, who, act, subject, at=now, detail=detail)
+        # Only now: while the trail cannot be written, no view counts as noted.
         self._noted[key] = now
         self._noted.move_to_end(key)
         if len(self._noted) > MAX_NOTED:
             self._noted.popitem(last=False)
-        # What was typed may be a consumer's number: it stands in the trail as a keyed hash.
-        detail = {"asked": self.office.seal.reference(asked)} if asked else {}
-        await asyncio.to_thread(self.office.trail.record, who, act, subject, at=now, detail=detail)
 
 
 def first_page(who: Actor) -> str:

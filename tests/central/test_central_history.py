@@ -291,7 +291,13 @@ async def test_a_consumer_asks_in_its_own_name_only_and_is_told_what_is_wrong(
         async def told(**wanted: Any) -> dict[str, Any]:
             return await late.page({"consumer": "billing", "request": "r", "what": "readings", **wanted})
 
-        assert "`after` is not that of an answer" in (await told(after="elsewhere"))["refused"]
+        for wrong in (
+            "elsewhere",
+            '["GEN:1","2026-11-24T18:00:00"]',
+            '["GEN:1",7]',
+            '[{},"2026-11-24T18:00:00Z"]',
+        ):
+            assert (await told(after=wrong))["refused"], wrong
         assert "after" not in await told()
     pages = HistoryPages(
         ledger,

@@ -17,7 +17,13 @@ from gateway.central.office.actors import Actor, Proof, StaffRole
 from gateway.central.office.answers import KEPT, TAKEN_OVER, Answers, Kept, KeyReused, TooManyKeys, UnderWay
 from gateway.central.office.audit_checks import content_faults, not_in_the_trail
 from gateway.central.office.change_documents import ChangeSetRequest, changes_by_place
-from gateway.central.office.change_errors import ChangesRefused, MovedOn, NoSuchChangeSet, OtherChanges
+from gateway.central.office.change_errors import (
+    AlreadyDecided,
+    ChangesRefused,
+    MovedOn,
+    NoSuchChangeSet,
+    OtherChanges,
+)
 from gateway.central.office.change_records import ChangeSetState
 from gateway.central.office.change_sets import ChangeSetDesk
 from gateway.central.office.office import Office
@@ -157,6 +163,44 @@ def test_an_approval_is_somebody_elses_logged_in_and_of_the_role(tmp_path: Path)
         assert (done.version, here.store.snapshot().changes[-1].by) == (2, "meera, approved by verma")
         acts = [entry.act for entry in reversed(here.office.trail.entries(subject="change_set:cs-1"))]
         assert acts == ["change_set.asked", "change_set.approved", "change_set.applied"]
+
+
+@pytest.mark.parametrize("first", ["approve", "reject"])
+def test_of_two_who_decide_at_once_the_trail_says_what_the_directory_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    with site(tmp_path) as here:
+        clerk = person(here.office, "meera", StaffRole.CLERK).actor(here.office, AT)
+        verma, khan = (
+            person(here.office, name, StaffRole.APPROVER).actor(here.office, AT) for name in ("verma", "khan")
+        )
+        asked = here.desk.submit(clerk, out(1, 2, 3), "cs-1")
+        if first == "reject":  # while the directory is being changed
+            apply = here.store.apply
+
+            def rejected_meanwhile(*given: Any, **named: Any) -> int:
+                here.desk.reject(khan, "cs-1", None)
+                return apply(*given, **named)
+
+            monkeypatch.setattr(here.store, "apply", rejected_meanwhile)
+            here.desk.approve(verma, "cs-1", asked.fingerprint)
+        else:  # while somebody who saw it wait rejects it
+            decide = here.desk.records.decide
+
+            def approved_before(db: Any, record: Any) -> bool:
+                return False if record.state is ChangeSetState.REJECTED else decide(db, record)
+
+            monkeypatch.setattr(here.desk.records, "decide", approved_before)
+            with pytest.raises(AlreadyDecided):
+                here.desk.reject(khan, "cs-1", None)
+            here.desk.approve(verma, "cs-1", asked.fingerprint)
+        held = here.desk.get(clerk, "cs-1")
+        assert (held.state, held.version, held.decided_by) == (ChangeSetState.APPLIED, 2, "verma")
+        acts = [entry.act for entry in reversed(here.office.trail.entries(subject="change_set:cs-1"))]
+        assert acts[-1] == "change_set.applied"
+        assert ("change_set.rejected" in acts) == (first == "reject")
+        assert content_faults(here.office) == []
+        assert list(not_in_the_trail(here.office, here.store.snapshot().changes)) == []
 
 
 def test_a_kept_change_set_that_somebody_changed_is_found(tmp_path: Path) -> None:

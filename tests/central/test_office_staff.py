@@ -93,6 +93,22 @@ def test_a_name_that_nobody_has_is_answered_alike(tmp_path: Path) -> None:
         assert said[0] == said[1]
 
 
+def test_a_rest_does_not_tell_a_name_that_nobody_has(tmp_path: Path) -> None:
+    with office_in(tmp_path) as office:
+        person(office, "meera", StaffRole.CLERK)
+        said = []
+        for name in ("meera", "nobody"):
+            told = []
+            for later in (*[timedelta(0)] * 6, timedelta(hours=2), timedelta(hours=2), timedelta(hours=5)):
+                with pytest.raises(LoginRefused) as wrong:
+                    office.staff.login(
+                        name, "not the word at all", "000000", kind="web", source="a", at=AT + later
+                    )
+                told.append(str(wrong.value))
+            said.append(told)
+        assert said[0] == said[1]
+
+
 def test_a_login_ends_when_its_account_is_changed(tmp_path: Path) -> None:
     with office_in(tmp_path) as office:
         meera = person(office, "meera", StaffRole.CLERK)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.central.telling.messages import Accepted, State
 from gateway.central.telling.queue import SmsQueue
@@ -107,12 +108,28 @@ async def test_a_report_by_our_reference_with_the_secret_in_the_path(portal: Por
         b'{"status": "DELIVRD"}',
         b"\xff\xfe",
         b"[" * 9000,
+        b"a&" * 300,
+        b"&".join(b"a=%d" % number for number in range(300)),
     ],
 )
 async def test_what_is_no_report_is_refused_and_changes_nothing(portal: Portal, body: bytes) -> None:
     answer = await portal.browser.post("/sms/reports", headers=HELD, content=body)
     assert answer.status_code == 400, answer.text
     assert portal.queue.counts() == {State.ACCEPTED: 1}
+
+
+async def test_a_fault_of_ours_does_not_tell_the_secret_of_a_path(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[object]:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("gateway.roles.telling.reports_in", broken)
+    with capture_logs() as logs:
+        answer = await portal.browser.post(f"/sms/reports/{SECRET}", json={"messageId": "p1", "status": "x"})
+    assert answer.status_code == 500
+    assert [one["path"] for one in logs if one["event"] == "page_failed"] == ["/sms/reports/{given}"]
+    assert SECRET not in str(logs)
 
 
 async def test_nobody_reports_without_the_secret(portal: Portal) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 from gateway.central.office.actors import StaffRole
+from gateway.errors import JournalError
 from gateway.roles.central_files import central_files
+from gateway.web.api_access import Door
+from gateway.web.pages import Pages
+from gateway.web.security import Signer
+from gateway.web.site import Site
+from gateway.web.staff_door import StaffDoor
 from mapping.proposals import Proposals, asked_undo
-from tests.support.central.office import Person, token
+from tests.support.central.office import AT, Person, office_in, person, token
+from tests.support.fakes import HandClock
 from tests.support.waiting import PATIENCE
 from tests.support.web.deployed import portal
 from tests.support.web.staffed import Staffed, key, staffed
@@ -76,6 +85,25 @@ async def test_a_view_is_noted_once_in_a_quarter_of_an_hour(here: Staffed) -> No
     assert [one.subject for one in seen] == ["page:1", "page:1"]
     assert "1234567890" not in str(seen)
     assert seen[0].source == "127.0.0.1"
+
+
+async def test_a_view_counts_as_noted_when_the_trail_has_it_and_for_each_address(tmp_path: Path) -> None:
+    with office_in(tmp_path) as office:
+        clock = HandClock(AT)
+        pages = Pages(clock, Signer(b"s" * 16), ZoneInfo("Asia/Kolkata"), Site())
+        door = StaffDoor(pages, office, Door(office=office, clock=clock))
+        ravi = person(office, "ravi", StaffRole.OPERATOR).actor(office, AT)
+        office.close()
+        (tmp_path / "office.db").rename(tmp_path / "away.db")
+        (tmp_path / "office.db").mkdir()
+        with pytest.raises(JournalError):
+            await door.note_view(ravi, "overview.seen", "page:1")
+        (tmp_path / "office.db").rmdir()
+        (tmp_path / "away.db").rename(tmp_path / "office.db")
+        for source in ("desk 3", "desk 3", "198.51.100.7"):
+            await door.note_view(replace(ravi, source=source), "overview.seen", "page:1")
+        seen = [one.source for one in office.trail.entries(act="overview.seen")]
+        assert seen == ["198.51.100.7", "desk 3"]
 
 
 async def test_cookies_are_secure_and_bound_to_the_host_over_tls(tmp_path: Path, seeded_files: Path) -> None:

@@ -48,10 +48,13 @@ class Place(NamedTuple):
     def read(cls, text: str) -> Place:
         """Read what `text` wrote; ContractError when it is something else."""
         try:
-            meter, until = json.loads(text)
-            return cls(str(meter), None if until is None else datetime.fromisoformat(until))
-        except (ValueError, TypeError) as error:
+            meter, said = json.loads(text)
+            until = None if said is None else datetime.fromisoformat(said)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ContractError("`after` is not that of an answer") from error
+        if not isinstance(meter, str) or (until is not None and until.tzinfo is None):
+            raise ContractError("`after` is not that of an answer")
+        return cls(meter, until)
 
     @property
     def text(self) -> str:

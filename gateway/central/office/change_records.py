@@ -74,9 +74,11 @@ class ChangeSetRecords:
         db.execute(insert(change_set).values(**_values(record)))
 
     def decide(self, db: Connection, record: ChangeSetRecord) -> bool:
-        """Keep what became of one; says whether nobody had decided before."""
+        """Keep what became of one; says whether nobody had decided before. What was applied replaces a rejection."""
         values = {n: v for n, v in _values(record).items() if n in _DECIDED}
-        undecided = change_set.c.state.in_([ChangeSetState.ASKED.value, ChangeSetState.WAITING.value])
+        over = [ChangeSetState.ASKED.value, ChangeSetState.WAITING.value]
+        over += [ChangeSetState.REJECTED.value] if record.state is ChangeSetState.APPLIED else []
+        undecided = change_set.c.state.in_(over)
         done = db.execute(update(change_set).where(change_set.c.id == record.id, undecided).values(**values))
         return done.rowcount == 1
 

@@ -198,7 +198,8 @@ class ChangeSetDesk:
         if is_held(record):
             self.held.discard(record)
         with self._office.database.writing("rejecting a change set") as db:
-            self.records.decide(db, done)
+            if not is_held(record) and not self.records.decide(db, done):
+                raise AlreadyDecided(f"{id} does not wait: somebody else has just decided it")
             self._office.trail.add(db, actor, "change_set.rejected", subject_of(id), at=self._now())
         self._office.trail.settle()
         return done
@@ -351,6 +352,7 @@ class ChangeSetDesk:
         at = self._now()
         done = record.decided(ChangeSetState.APPLIED, by=approver, at=at, version=version)
         with self._office.database.writing("noting an applied change set") as db:
+            # Also where it was rejected in this very moment: the directory has it, and so says the trail.
             if is_held(record) or self.records.decide(db, done):
                 self._office.trail.add(
                     db, actor, "change_set.applied", subject_of(record.id), at=at, detail={"version": version}

@@ -87,7 +87,8 @@ class Staff:
         self._db = database
         self._trail = trail
         self._seal = seal
-        self._strangers = GrowingDelay(FREE_TRIES, FIRST_WAIT, MOST_WAIT)
+        # As the tries of an account, which are forgotten by a right login alone: else a rest would tell them apart.
+        self._strangers = GrowingDelay(FREE_TRIES, FIRST_WAIT, MOST_WAIT, remembers=True)
 
     # --- accounts ---------------------------------------------------------------------------------
 

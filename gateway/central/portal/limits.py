@@ -48,14 +48,23 @@ class SlidingLimit:
 class GrowingDelay:
     """Allow `free` hits at once, then each after a wait that doubles from `first` up to `most`, by key.
 
-    A key that is quiet for twice its wait, and at least for `first`, begins anew.
+    A key that is quiet for twice its wait, and at least for `first`, begins anew, unless it `remembers`.
     """
 
-    def __init__(self, free: int, first: timedelta, most: timedelta, *, max_keys: int = MAX_KEYS) -> None:
+    def __init__(
+        self,
+        free: int,
+        first: timedelta,
+        most: timedelta,
+        *,
+        max_keys: int = MAX_KEYS,
+        remembers: bool = False,
+    ) -> None:
         self._free = free
         self._first = first
         self._most = most
         self._max_keys = max_keys
+        self._remembers = remembers
         self._state: OrderedDict[str, tuple[int, datetime]] = OrderedDict()
 
     def left(self, key: str, now: datetime) -> timedelta | None:
@@ -69,7 +78,7 @@ class GrowingDelay:
         if (left := self.left(key, now)) is not None:
             return left
         count, last = self._state.get(key, (0, now))
-        quiet = now - last >= max(self._first, 2 * self._wait(count))
+        quiet = not self._remembers and now - last >= max(self._first, 2 * self._wait(count))
         self._state[key] = (1 if quiet else count + 1, now)
         self._state.move_to_end(key)
         if len(self._state) > self._max_keys:

@@ -14,6 +14,8 @@ from gateway.errors import ContractError
 
 MAX_REPORTS: Final = 1000
 """Reports in one call."""
+MAX_FIELDS: Final = 200
+"""Fields of a call as a form; a provider's has ten or twenty."""
 MAX_TEXT: Final = 200
 """Characters of an id or reason."""
 
@@ -57,7 +59,10 @@ def _items(rules: ReportRules, body: bytes, content_type: str, query: str) -> It
             return items_at(json.loads(text, parse_float=str), rules.list_at)
     except (ValueError, RecursionError) as error:
         raise ReportRefused(f"not JSON: {type(error).__name__}") from error
-    form: Mapping[str, str] = dict(parse_qsl(f"{query}&{text}", max_num_fields=200))
+    try:
+        form: Mapping[str, str] = dict(parse_qsl(f"{query}&{text}", max_num_fields=MAX_FIELDS))
+    except ValueError as error:
+        raise ReportRefused(f"a form of more than {MAX_FIELDS} fields") from error
     return iter([form])
 
 
