@@ -30,6 +30,7 @@ from tests.support.fuzz.targets import (
     seeds_of_files,
     whole_again,
 )
+from tests.support.paths import ROOT
 from tests.support.steps import Steps
 
 REGRESSIONS = Path(__file__).with_name("regressions")
@@ -59,6 +60,11 @@ class Report:
     findings: list[dict[str, str]] = field(default_factory=list)
 
 
+def _told(limit: int) -> str:
+    """The fault that is being handled, with files as they lie in the repository: findings are kept there."""
+    return traceback.format_exc(limit=limit).replace(f"{ROOT}{os.sep}", "")
+
+
 def check(name: str, feed: Feed, data: bytes, report: Report) -> None:
     """Feed a parser once and count its steps."""
     report.frames += 1
@@ -68,7 +74,7 @@ def check(name: str, feed: Feed, data: bytes, report: Report) -> None:
     except ProtocolError:
         report.refused += 1
     except Exception:  # noqa: BLE001 - whatever else comes out is what the fuzzer looks for
-        report.findings.append({"target": name, "hex": data.hex(), "error": traceback.format_exc(limit=4)})
+        report.findings.append({"target": name, "hex": data.hex(), "error": _told(4)})
         return
     each = STEPS_PER_OCTET_OF_MODBUS if name.startswith("modbus-") else STEPS_PER_OCTET
     bound = LEAST_STEPS + each * len(data)
@@ -101,7 +107,7 @@ def run(name: str, seed: int, talk: str, report: Report) -> None:
         report.refused += 1
     except Exception:  # noqa: BLE001 - as above
         fed = ",".join(one.hex() for one in machine.fed)
-        text = traceback.format_exc(limit=6)
+        text = _told(6)
         again = {"seed": str(seed), "talk": talk}
         report.findings.append({"target": name, "hex": fed, "error": text, **again})
     report.frames += machine.frames
