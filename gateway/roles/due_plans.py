@@ -11,6 +11,7 @@ import structlog
 from gateway.central.office.actors import Actor, Proof
 from gateway.central.office.trail import Trail
 from gateway.errors import JournalError
+from gateway.threads import in_thread
 from mapping.errors import MappingError
 from mapping.rekey_due import DuePlan, apply_due
 from mapping.store import DirectoryStore
@@ -37,14 +38,14 @@ async def apply_due_plans(
     told: set[tuple[str, str]] = set()
     while True:
         try:
-            done = await asyncio.to_thread(apply_due, directory, folder, at=clock.now())
+            done = await in_thread(apply_due, directory, folder, at=clock.now())
         except (MappingError, OSError) as error:
             log.error("due_plans_failed", error=str(error))
             done = []
         for one in done:
             if one.version is not None:
                 if trail is not None:
-                    await asyncio.to_thread(_note, trail, one, SystemClock().now())
+                    await in_thread(_note, trail, one, SystemClock().now())
                 log.info("rekey_applied", file=one.name, plan=one.fingerprint, directory_version=one.version)
             elif (one.fingerprint, one.reason) not in told:
                 log.error("rekey_not_applied", file=one.name, plan=one.fingerprint, reason=one.reason)

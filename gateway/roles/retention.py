@@ -12,6 +12,7 @@ from gateway.central.people.retention import Kept, keep_to, last_runs
 from gateway.central.telling.pace import IST
 from gateway.central.telling.queue import SmsQueue
 from gateway.config.privacy import PrivacySection
+from gateway.threads import in_thread
 from protocols.session import Clock
 
 EVERY = 900.0
@@ -35,7 +36,7 @@ async def keep_retention(
     """Run once each Indian day until cancelled; a fault is logged and the next look tries again."""
     while True:
         try:
-            await asyncio.to_thread(_today, store, queue, kept, clock)
+            await in_thread(_today, store, queue, kept, clock)
         except PeopleFault as error:
             log.error("retention_failed", error=str(error))
         await asyncio.sleep(every)

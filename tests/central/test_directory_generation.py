@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -77,8 +76,6 @@ async def billing(broker: Mosquitto) -> AsyncIterator[ConsumerState]:
 
 @asynccontextmanager
 async def central(broker: Mosquitto, folder: Path) -> AsyncIterator[tuple[Ledger, DirectoryStore]]:
-    loop, threads = asyncio.get_running_loop(), ThreadPoolExecutor()
-    loop.set_default_executor(threads)
     ledger = Ledger(folder / "ledger.db")
     with DirectoryStore(folder / "directory.db") as store:
         service = DirectoryService(store=store, ledger=ledger, topics=TOPICS, signing_key=PRIVATE, poll=0.05)
@@ -95,9 +92,6 @@ async def central(broker: Mosquitto, folder: Path) -> AsyncIterator[tuple[Ledger
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            # What it began in threads ends first: a file that is written is copied torn.
-            loop.set_default_executor(ThreadPoolExecutor())
-            threads.shutdown()
             ledger.close()
 
 

@@ -32,6 +32,7 @@ from gateway.central.campaign.targets import (
 )
 from gateway.central.telling.messages import State
 from gateway.errors import GatewayError
+from gateway.threads import in_thread
 from mapping.errors import MappingError
 from mapping.instants import instant, micros
 from mapping.snapshot import DirectorySnapshot
@@ -77,14 +78,10 @@ class Feeder:
     async def run(self) -> None:
         """Look until cancelled; a failure is told, and the next look tries again."""
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(self.step))
             try:
-                await asyncio.shield(step)
+                await in_thread(self.step)
             except (GatewayError, MappingError) as error:
                 log.error("campaign_not_fed", error=str(error))
-            except asyncio.CancelledError:
-                await asyncio.wait([step])  # the thread uses stores that are closed next
-                raise
             await asyncio.sleep(EVERY)
 
     def step(self) -> Fed:

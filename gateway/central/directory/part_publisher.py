@@ -5,7 +5,6 @@ Each edge stands for itself: what fails for one, or one that asks without end, d
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
@@ -24,6 +23,7 @@ from gateway.contract.messages.generation import Generation
 from gateway.contract.signing import key_id, private_key
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import NOT_TAKEN, ConfigError, ContractError
+from gateway.threads import in_thread
 from mapping.differences import touched
 from mapping.errors import MappingError
 from mapping.rows import in_batches
@@ -89,7 +89,7 @@ class PartPublisher:
 
     async def publish(self, publisher: Publisher) -> None:
         """Send what is due over a connection; PeerError when that fails, LedgerError or DirectoryFault of a store."""
-        await asyncio.to_thread(self._look)
+        await in_thread(self._look)
         for gateway in self._ready():
             request = self._requests.pop(gateway, None)
             touched = self._due.pop(gateway, None)
@@ -150,12 +150,12 @@ class PartPublisher:
     async def _send(
         self, publisher: Publisher, gateway: str, request: _Request | None, touched: set[str] | None
     ) -> None:
-        made = await asyncio.to_thread(self._make, gateway, request, touched)
+        made = await in_thread(self._make, gateway, request, touched)
         if made is None:
             return
         topic, payloads, number = made
         await send_all(publisher, topic, payloads)
-        await asyncio.to_thread(self._ledger.edges.set_sent, gateway, number)
+        await in_thread(self._ledger.edges.set_sent, gateway, number)
         log.info("part_published", gateway=gateway, number=number, messages=len(payloads))
 
     def _make(

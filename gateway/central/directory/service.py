@@ -25,6 +25,7 @@ from gateway.contract.messages.generation import Generation
 from gateway.contract.topics import Topics, TopicVersion
 from gateway.errors import NOT_TAKEN
 from gateway.mqtt.connection import NOT_TAKEN_AGAIN
+from gateway.threads import in_thread
 from mapping.differences import attribution_spans, naming_changes, touched
 from mapping.errors import DirectoryFault
 from mapping.rows import in_batches
@@ -99,18 +100,18 @@ class DirectoryService:
         while True:
             try:
                 # Before all: a directory that was set back begins a new life, which every message names.
-                await asyncio.to_thread(self._lives.look)
+                await in_thread(self._lives.look)
                 for retelling in retellings:
-                    await asyncio.to_thread(retelling.look, monotonic())
+                    await in_thread(retelling.look, monotonic())
                 await self._tell_allocations(publisher)
                 # Before its changes are marked: what comes stamped by the version before is judged again from now on.
-                await asyncio.to_thread(lambda: follow(self._ledger, self._store.snapshot()))
+                await in_thread(lambda: follow(self._ledger, self._store.snapshot()))
                 # Edges first: until one has the new part it stamps by the old, and each such reading must be judged
                 # again. Billing loses nothing by coming second, since its changes say from when they hold.
                 await self._parts.publish(publisher)
                 await self.catch_up(publisher)
-                await asyncio.to_thread(lambda: sweep(self._ledger, self._store.snapshot()))
-                await asyncio.to_thread(self._keep_lists)
+                await in_thread(lambda: sweep(self._ledger, self._store.snapshot()))
+                await in_thread(self._keep_lists)
                 self.fault = next(iter(self._parts.faults.values()), None)
             except (DirectoryFault, LedgerError) as error:
                 self.fault = str(error)
@@ -142,20 +143,20 @@ class DirectoryService:
 
     async def _tell_allocations(self, publisher: Publisher) -> None:
         """Tell billing whose word counts, where that has changed."""
-        while untold := await asyncio.to_thread(self._ledger.allocations.untold, ALLOCATIONS):
+        while untold := await in_thread(self._ledger.allocations.untold, ALLOCATIONS):
             now = self._clock.now()
             messages = [allocation_message(one, now) for one in untold]
             await send_all(publisher, self._topics.attributions(), messages)
-            await asyncio.to_thread(self._ledger.allocations.set_told, untold)
+            await in_thread(self._ledger.allocations.set_told, untold)
             log.info("allocations_published", count=len(untold))
 
     async def catch_up(self, publisher: Publisher) -> None:
         """Publish what changed since the version that was published last, version by version. PeerError as `serve`."""
-        generation = await asyncio.to_thread(self._lives.look)
-        if not await asyncio.to_thread(self._lives.is_told):
+        generation = await in_thread(self._lives.look)
+        if not await in_thread(self._lives.is_told):
             await self._tell_all(publisher, generation)
-        done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
-        target = await asyncio.to_thread(lambda: self._store.version)
+        done = await in_thread(self._ledger.cursors.get, PUBLISHED)
+        target = await in_thread(lambda: self._store.version)
         if target <= done:
             self.published = done
             return
@@ -163,21 +164,21 @@ class DirectoryService:
         # this process dies the cursor says which were sent.
         for version in range(done + 1, target + 1):
             await self._send_each(publisher, self._changes(version, generation))
-            await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, version)
+            await in_thread(self._ledger.cursors.set, PUBLISHED, version)
             self.published = version
             log.info("changes_published", version=version)
 
     async def _tell_all(self, publisher: Publisher, generation: Generation) -> None:
         """Publish the whole state of a directory that was set back: every consumer converges to it."""
-        snapshot = await asyncio.to_thread(self._store.snapshot)
+        snapshot = await in_thread(self._store.snapshot)
         await self._send_each(publisher, self._lives.whole_state(snapshot, self._clock.now(), generation))
-        await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, snapshot.version)
-        await asyncio.to_thread(self._lives.told, generation)
+        await in_thread(self._ledger.cursors.set, PUBLISHED, snapshot.version)
+        await in_thread(self._lives.told, generation)
         log.info("directory_told_anew", version=snapshot.version)
 
     async def _send_each(self, publisher: Publisher, made: Iterator[list[bytes]]) -> None:
         """Send messages of `attributions` as they are made: some are made, sent and forgotten, then the next."""
-        while (messages := await asyncio.to_thread(next, made, None)) is not None:
+        while (messages := await in_thread(next, made, None)) is not None:
             await send_all(publisher, self._topics.attributions(), messages)
 
     def _changes(self, version: int, generation: Generation) -> Iterator[list[bytes]]:

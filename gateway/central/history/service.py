@@ -18,6 +18,7 @@ from gateway.contract.envelope import parse, wrap
 from gateway.contract.messages import HistoryAnswer, HistoryRequest
 from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import NOT_TAKEN, ConfigError, ContractError
+from gateway.threads import in_thread
 from mapping.errors import DirectoryFault
 from protocols.session import Clock
 
@@ -99,7 +100,7 @@ class HistoryService:
 
     async def _send_page(self, publisher: Publisher, request: HistoryRequest) -> HistoryAnswer:
         try:
-            messages, answer = await asyncio.to_thread(self._pages.page, request)
+            messages, answer = await in_thread(self._pages.page, request)
         except (ContractError, ConfigError) as error:
             log.warning("history_request_refused", consumer=request.consumer, error=str(error))
             return HistoryAnswer(consumer=request.consumer, request=request.request, refused=str(error)[:500])

@@ -17,6 +17,7 @@ from gateway.contract.topics import TopicKind, Topics
 from gateway.errors import ContractError, JournalError
 from gateway.mqtt.client import MqttMessage
 from gateway.mqtt.connection import MqttConnection
+from gateway.threads import in_thread
 from mapping.errors import DirectoryFault
 
 SOURCE = "/central"
@@ -82,7 +83,7 @@ class Systems:
         backoff = Backoff(0.5, 30.0)
         while True:
             try:
-                return await asyncio.to_thread(self._inbox.answer, system, payload)
+                return await in_thread(self._inbox.answer, system, payload)
             except ContractError as error:
                 log.error("system_message_refused", system=system, error=str(error))
                 return None
@@ -93,7 +94,7 @@ class Systems:
     async def _tell_decisions(self, connection: MqttConnection) -> None:
         while True:
             try:
-                for answered in await asyncio.to_thread(self._inbox.decided):
+                for answered in await in_thread(self._inbox.decided):
                     await self._publish(connection, answered)
             except (JournalError, DirectoryFault) as error:
                 log.error("office_failed", error=str(error))

@@ -23,6 +23,7 @@ from gateway.contract.messages import ClockStatus, Status, TimeVerdict
 from gateway.contract.topics import Topics
 from gateway.errors import NOT_TAKEN
 from gateway.mqtt.connection import NOT_TAKEN_AGAIN
+from gateway.threads import in_thread
 from mapping.errors import DirectoryFault
 from protocols.clock import SimulatedClock
 from protocols.session import Clock
@@ -176,8 +177,8 @@ class TimeService:
         retelling = Retelling(self._ledger.cursors, PUBLISHED)
         while True:
             try:
-                await asyncio.to_thread(retelling.look, monotonic())
-                await asyncio.to_thread(self.judge)
+                await in_thread(retelling.look, monotonic())
+                await in_thread(self.judge)
                 await self.publish(publisher)
                 self.fault = None
             except (LedgerError, DirectoryFault) as error:
@@ -191,17 +192,17 @@ class TimeService:
     async def publish(self, publisher: Publisher) -> None:
         """Publish the verdicts that the broker has not taken, and whose their meters are."""
         while True:
-            done = await asyncio.to_thread(self._ledger.cursors.get, PUBLISHED)
-            given = await asyncio.to_thread(self._ledger.times.since, done, AT_ONCE)
+            done = await in_thread(self._ledger.cursors.get, PUBLISHED)
+            given = await in_thread(self._ledger.times.since, done, AT_ONCE)
             if not given:
                 return
             for meter in sorted({one.meter for one in given if one.trust == "trusted"}):
-                for payload in await asyncio.to_thread(self._standing, meter):
+                for payload in await in_thread(self._standing, meter):
                     await publisher.send(self._topics.attributions(), payload)
             for one in given:
                 payload = wrap(one, id=one.verdict_id, source=SOURCE, time=one.at)
                 await publisher.send(self._topics.verdicts(), payload)
-            await asyncio.to_thread(self._ledger.cursors.set, PUBLISHED, given[-1].version)
+            await in_thread(self._ledger.cursors.set, PUBLISHED, given[-1].version)
             self.published = given[-1].version
 
 
